@@ -1,0 +1,279 @@
+"""Texts -> batches of encoder features with little padding, as a `tf.data.Dataset`.
+
+Texts are tokenised once; token ids stay in memory (a million tokens take 4 MB).  Each epoch is
+planned as a whole by `bucketing.plan_batches`, in one call, and TensorFlow operations do the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from spanbert_tf.data.bucketing import (
+    BatchPlan,
+    PaddingReport,
+    choose_bucket_boundaries,
+    plan_batches,
+)
+from spanbert_tf.data.packing import kept_lengths, pack_segments
+
+TEXTS_A_CALL = 1024  # given to the tokenizer at once: bounds its memory
+
+
+class BucketedBatches:
+    """Rows of token ids, and the batches that they make in each epoch.
+
+    Batches depend on the arguments and the number of the epoch alone, whatever the machine.
+
+    Args:
+        segments: Integers `[rows, (s)]` without special tokens, one ragged tensor a segment.
+        labels: Numbers `[rows, ...]`, or `None`.
+        sample_weight: Numbers `[rows]`, or `None`; needs labels.
+        start_token_id: Id of the token before the first segment.
+        end_token_id: Id of the token after each segment.
+        pad_token_id: Id that fills a row's end.
+        sequence_length: The most tokens a row keeps, special tokens counted.
+        token_budget: The most tokens in a batch, padding counted; a row longer than that makes a
+            batch of its own.
+        batch_size: Rows in a batch.  Give either this or `token_budget`.
+        num_buckets: How many padded lengths there may be; they are chosen to fit the rows.
+        seed: Seed of the shuffling, which is new each epoch.  `None`: short rows first.
+        drop_remainder: Leave out the rows that are left at the end and do not fill a batch.
+
+    Attributes:
+        epoch: Number of the epoch that the next iteration of the data set gives.  It counts up
+            by itself.  To be sure of it in `model.fit`, which looks at a batch before the first
+            epoch of a model that is not built, set it in `on_epoch_begin`.
+        boundaries: The padded lengths.
+        lengths: int64 `[rows]`, tokens of each packed row.
+
+    Raises:
+        ValueError: There are no rows, or the arguments do not fit one another.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[tf.RaggedTensor],
+        labels: Any = None,
+        sample_weight: Any = None,
+        *,
+        start_token_id: int,
+        end_token_id: int,
+        pad_token_id: int,
+        sequence_length: int = 512,
+        token_budget: int | None = None,
+        batch_size: int | None = None,
+        num_buckets: int = 16,
+        seed: int | None = None,
+        drop_remainder: bool = False,
+    ):
+        self.segments = list(segments)
+        self.special_tokens: dict[str, Any] = {
+            "start_token_id": start_token_id,
+            "end_token_id": end_token_id,
+            "pad_token_id": pad_token_id,
+        }
+        self.lengths = packed_lengths(self.segments, sequence_length)
+        if not len(self.lengths):
+            raise ValueError("there are no rows to make batches of.")
+        if sample_weight is not None and labels is None:
+            raise ValueError("`sample_weight` weighs labels, but `labels` is None.")
+        self.targets = [
+            _numbers(name, values, len(self.lengths))
+            for name, values in (("labels", labels), ("sample_weight", sample_weight))
+            if values is not None
+        ]
+        self.boundaries = choose_bucket_boundaries(self.lengths, num_buckets)
+        self._options: dict[str, Any] = {
+            "token_budget": token_budget,
+            "batch_size": batch_size,
+            "seed": seed,
+            "drop_remainder": drop_remainder,
+        }
+        self.epoch = 0
+        self._batches = len(self.plan())
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Sequence[str],
+        labels: Any = None,
+        pairs: Sequence[str] | None = None,
+        *,
+        tokenizer: Any,
+        sequence_length: int = 512,
+        **options: Any,
+    ) -> "BucketedBatches":
+        """Tokenises texts and makes batches of them.
+
+        Args:
+            texts: Strings `[rows]`.
+            labels: Numbers `[rows, ...]`, or `None`.
+            pairs: Second strings `[rows]`, or `None`.
+            tokenizer: Called with strings `[b]`, gives integers `[b, (pieces)]`, ragged; has
+                `cls_token_id`, `sep_token_id` and `pad_token_id`.
+            sequence_length: The most tokens a row keeps, special tokens counted.
+            **options: Other arguments of the class.
+
+        Raises:
+            ValueError: There are no texts, or the arguments do not fit one another.
+            TypeError: A text is not a string.
+        """
+        if pairs is not None and len(pairs) != len(texts):
+            raise ValueError(f"`pairs` has {len(pairs)} texts, but `texts` has {len(texts)}.")
+        columns = {"texts": texts} | ({} if pairs is None else {"pairs": pairs})
+        return cls(
+            [
+                tokenize_texts(column, tokenizer, sequence_length, n)
+                for n, column in columns.items()
+            ],
+            labels,
+            start_token_id=tokenizer.cls_token_id,
+            end_token_id=tokenizer.sep_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            sequence_length=sequence_length,
+            **options,
+        )
+
+    def plan(self, epoch: int = 0) -> BatchPlan:
+        """Tells which rows make up which batch of an epoch."""
+        return plan_batches(self.lengths, self.boundaries, epoch=epoch, **self._options)
+
+    def padding_report(self, epoch: int = 0) -> PaddingReport:
+        """Counts the padding of an epoch without making its batches."""
+        return self.plan(epoch).report(self.lengths)
+
+    def dataset(self) -> tf.data.Dataset:
+        """Makes the data set; each iteration of it is one epoch.
+
+        Returns:
+            Batches `features`, `(features, labels)` or `(features, labels, sample_weight)`, as
+            the class was given them.  Features are int32 `[b, s]`: `token_ids`, `segment_ids`
+            and `padding_mask`.
+        """
+        one = tf.data.Dataset.from_tensors(0)
+        batches = one.flat_map(self._slice_plan)
+        # Deterministic: batches come in the order of the plan however many threads make them.
+        batches = batches.map(self._gather, tf.data.AUTOTUNE, deterministic=True)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(self._batches))
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def in_row_order(self, outputs: np.ndarray) -> np.ndarray:
+        """Puts what a model gave for the batches back into the order of the rows.
+
+        Args:
+            outputs: `[rows, ...]`, such as `model.predict(batches.dataset())` returns.
+
+        Raises:
+            ValueError: The batches are shuffled or leave rows out.
+        """
+        if self._options["seed"] is not None or self._options["drop_remainder"]:
+            raise ValueError("only batches with neither `seed` nor `drop_remainder` have an order.")
+        ordered = np.empty_like(outputs)
+        ordered[self.plan().rows] = outputs
+        return ordered
+
+    def _next_plan(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        plan = self.plan(self.epoch)
+        self.epoch += 1
+        return plan.rows, plan.splits, plan.lengths
+
+    def _slice_plan(self, _: tf.Tensor) -> tf.data.Dataset:
+        """Plans the next epoch, once an iteration, and gives rows and length of each batch."""
+        rows, splits, lengths = tf.numpy_function(
+            self._next_plan, [], [tf.int64, tf.int64, tf.int32]
+        )
+        rows.set_shape([None])
+        splits.set_shape([self._batches + 1])
+        lengths.set_shape([self._batches])
+        batches = tf.data.Dataset.from_tensor_slices((splits[:-1], splits[1:], lengths))
+        return batches.map(lambda begin, end, length: (rows[begin:end], length))
+
+    def _gather(self, rows: tf.Tensor, length: tf.Tensor) -> Any:
+        features = pack_segments(
+            [tf.gather(segment, rows) for segment in self.segments],
+            sequence_length=length,
+            **self.special_tokens,
+        )
+        if not self.targets:
+            return features
+        return (features, *(tf.gather(target, rows) for target in self.targets))
+
+
+def bucketed_batches(
+    texts: Sequence[str],
+    labels: Any = None,
+    pairs: Sequence[str] | None = None,
+    *,
+    tokenizer: Any,
+    **options: Any,
+) -> tf.data.Dataset:
+    """Makes a data set of bucketed batches of texts; each iteration of it is one epoch.
+
+    Arguments, results and errors are those of `BucketedBatches.from_texts` and of
+    `BucketedBatches.dataset`.
+    """
+    batches = BucketedBatches.from_texts(texts, labels, pairs, tokenizer=tokenizer, **options)
+    return batches.dataset()
+
+
+def packed_lengths(segments: Sequence[tf.RaggedTensor], sequence_length: int) -> np.ndarray:
+    """Counts the tokens of each row once it is packed: int64 `[rows]`."""
+    special_tokens = len(segments) + 1
+    if sequence_length < special_tokens:
+        raise ValueError(
+            f"`sequence_length` must have room for {special_tokens} special tokens, "
+            f"but is {sequence_length}."
+        )
+    counts = [tf.cast(segment.row_lengths(), tf.int32) for segment in segments]
+    kept = kept_lengths(counts, sequence_length - special_tokens)
+    return tf.add_n(kept).numpy().astype(np.int64) + special_tokens
+
+
+def tokenize_texts(
+    texts: Sequence[str], tokenizer: Callable, most_pieces: int, name: str = "texts"
+) -> tf.RaggedTensor:
+    """Tokenises texts a chunk at a time.
+
+    Args:
+        texts: Strings `[rows]`; they may be empty.
+        tokenizer: Called with strings `[b]`, gives integers `[b, (pieces)]`, ragged or lists.
+        most_pieces: Where a row is cut.
+        name: What messages call `texts`.
+
+    Returns:
+        int32 `[rows, (pieces)]`.
+
+    Raises:
+        TypeError: A text is not a string.
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError(f"`{name}` must be a list of strings, but is one string.")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"`{name}`[{number}] must be a string, but is {text!r:.80}.")
+    chunks = [tf.RaggedTensor.from_row_splits(tf.constant([], tf.int32), [0])]
+    for begin in range(0, len(texts), TEXTS_A_CALL):
+        pieces = tokenizer(tf.constant(texts[begin : begin + TEXTS_A_CALL], tf.string))
+        if not isinstance(pieces, tf.RaggedTensor):  # KerasHub's own tokenizers give lists
+            pieces = tf.ragged.constant(pieces, tf.int32, ragged_rank=1)
+        pieces = pieces[:, :most_pieces]
+        chunks.append(
+            tf.RaggedTensor.from_row_splits(tf.cast(pieces.values, tf.int32), pieces.row_splits)
+        )
+    return tf.concat(chunks, axis=0)
+
+
+def _numbers(name: str, values: Any, rows: int) -> tf.Tensor:
+    """Makes a tensor of labels or weights, one for each row."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`{name}` must be numbers, but is of dtype {array.dtype}; "
+            "`readers.encode_labels` numbers labels that are strings."
+        )
+    if array.shape[:1] != (rows,):
+        raise ValueError(f"`{name}` has the shape {array.shape}, but there are {rows} rows.")
+    return tf.constant(array)

@@ -1,0 +1,1 @@
+"""SavedModels: written for TF Hub and TF Serving, and loaded again."""

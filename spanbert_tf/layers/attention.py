@@ -1,0 +1,128 @@
+"""Multi-head self-attention.
+
+Letters: b batch, s sequence, h heads, d width of a head, H hidden (= h * d).
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+Shape = tuple[int | None, ...]
+
+# Half of float32's lowest value: added to a score it stays finite, so that a row which is all
+# padding averages evenly instead of becoming NaN.
+MASKED_SCORE = float(np.finfo("float32").min) / 2
+
+
+def attention_bias(padding_mask: Any) -> Any:
+    """Turns a padding mask into what is added to attention scores, once for all layers.
+
+    Args:
+        padding_mask: int or bool `[b, s]`, true at a token.
+
+    Returns:
+        float32 `[b, 1, 1, s]`: 0 at a token, `MASKED_SCORE` at padding.
+
+    Example:
+        `[[1, 1, 0]]` gives `[[[[0.0, 0.0, MASKED_SCORE]]]]`.
+    """
+    is_token = ops.cast(padding_mask, "bool")[:, None, None, :]
+    return ops.where(is_token, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class MultiHeadSelfAttention(keras.layers.Layer):
+    """Scaled dot-product self-attention over dense scores (Vaswani et al., 2017).
+
+    Query, key and value come from one matrix product.  Softmax runs in float32 at least,
+    whatever the compute dtype.
+
+    Args:
+        num_heads: Number of heads; divides the hidden width.
+        dropout: Rate of dropout on the attention probabilities.
+        kernel_initializer: Initializer of both kernels.
+
+    Call arguments:
+        x: float `[b, s, H]`.
+        bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s, s]`), see
+            `attention_bias`.
+        training: Whether dropout is active.
+
+    Returns:
+        float `[b, s, H]`.
+
+    Raises:
+        ValueError: The hidden width is not a multiple of `num_heads`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        dropout: float = 0.0,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        hidden_dim = input_shape[-1]
+        if hidden_dim % self.num_heads:
+            raise ValueError(
+                f"hidden_dim must be a multiple of num_heads; "
+                f"received hidden_dim={hidden_dim}, num_heads={self.num_heads}"
+            )
+        self.hidden_dim = hidden_dim
+        self.head_dim = hidden_dim // self.num_heads
+        # Serialised, as one initializer object would give every kernel the same values.
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        self.qkv_dense = keras.layers.Dense(
+            3 * hidden_dim,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=self.dtype_policy,
+            name="qkv_dense",
+        )
+        self.output_dense = keras.layers.Dense(
+            hidden_dim,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=self.dtype_policy,
+            name="output_dense",
+        )
+        self.probability_dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="probability_dropout"
+        )
+        # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
+        self.qkv_dense.build((None, hidden_dim))
+        self.output_dense.build((None, hidden_dim))
+
+    def call(self, x: Any, bias: Any, training: bool | None = None) -> Any:
+        length = ops.shape(x)[1]
+        qkv = self.qkv_dense(ops.reshape(x, (-1, self.hidden_dim)))
+        qkv = ops.reshape(qkv, (-1, length, 3, self.num_heads, self.head_dim))
+        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [b, h, s, d]
+
+        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, s, s]
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        probabilities = ops.softmax(scores + ops.cast(bias, scores.dtype), axis=-1)
+        probabilities = ops.cast(probabilities, value.dtype)
+        probabilities = self.probability_dropout(probabilities, training=training)
+
+        mixed = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [b, s, h, d]
+        mixed = self.output_dense(ops.reshape(mixed, (-1, self.hidden_dim)))
+        return ops.reshape(mixed, (-1, length, self.hidden_dim))
+
+    def compute_output_shape(self, x_shape: Shape, bias_shape: Shape) -> Shape:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

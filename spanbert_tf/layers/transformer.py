@@ -1,0 +1,111 @@
+"""One layer of the encoder: self-attention and a feed-forward network, post-norm as in BERT.
+
+Letters: b batch, s sequence, H hidden, I intermediate.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
+
+# BERT's and SpanBERT's value.  The default of Keras, 1e-3, changes the outputs of a checkpoint.
+LAYER_NORM_EPSILON = 1e-12
+
+
+def exact_gelu(x: Any) -> Any:
+    """GELU by the error function, `x * (1 + erf(x / sqrt(2))) / 2`, not its tanh approximation."""
+    return ops.gelu(x, approximate=False)
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class TransformerLayer(keras.layers.Layer):
+    """A post-norm transformer encoder layer (Devlin et al., 2019).
+
+    Args:
+        num_heads: Number of attention heads; divides the hidden width.
+        intermediate_dim: Width of the feed-forward network's inner layer.
+        dropout: Rate of dropout on attention probabilities and on both sublayers' outputs.
+        kernel_initializer: Initializer of the kernels.
+
+    Call arguments:
+        x: float `[b, s, H]`.
+        bias: float32 `[b, 1, 1, s]`, see `spanbert_tf.layers.attention.attention_bias`.
+        training: Whether dropout is active.
+
+    Returns:
+        float `[b, s, H]`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        intermediate_dim: int,
+        dropout: float = 0.0,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        hidden_dim = input_shape[-1]
+        self.hidden_dim = hidden_dim
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        dtype = self.dtype_policy
+        self.attention = MultiHeadSelfAttention(
+            self.num_heads, self.dropout, initializer, dtype=dtype, name="attention"
+        )
+        self.attention_layer_norm = keras.layers.LayerNormalization(
+            epsilon=LAYER_NORM_EPSILON, dtype=dtype, name="attention_layer_norm"
+        )
+        self.intermediate_dense = keras.layers.Dense(
+            self.intermediate_dim,
+            activation=exact_gelu,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=dtype,
+            name="intermediate_dense",
+        )
+        self.output_dense = keras.layers.Dense(
+            hidden_dim,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=dtype,
+            name="output_dense",
+        )
+        self.output_layer_norm = keras.layers.LayerNormalization(
+            epsilon=LAYER_NORM_EPSILON, dtype=dtype, name="output_layer_norm"
+        )
+        self.hidden_dropout = keras.layers.Dropout(self.dropout, dtype=dtype, name="hidden_dropout")
+
+        self.attention.build(input_shape)
+        self.attention_layer_norm.build((None, hidden_dim))
+        self.intermediate_dense.build((None, hidden_dim))
+        self.output_dense.build((None, self.intermediate_dim))
+        self.output_layer_norm.build((None, hidden_dim))
+
+    def call(self, x: Any, bias: Any, training: bool | None = None) -> Any:
+        length = ops.shape(x)[1]
+        attended = self.attention(x, bias, training=training)
+        # From here on tokens do not see each other: flat [b * s, H] keeps the products at rank 2.
+        x = ops.reshape(x, (-1, self.hidden_dim))
+        attended = ops.reshape(attended, (-1, self.hidden_dim))
+        x = self.attention_layer_norm(x + self.hidden_dropout(attended, training=training))
+        y = self.output_dense(self.intermediate_dense(x))
+        x = self.output_layer_norm(x + self.hidden_dropout(y, training=training))
+        return ops.reshape(x, (-1, length, self.hidden_dim))
+
+    def compute_output_shape(self, x_shape: Shape, bias_shape: Shape) -> Shape:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

@@ -1,0 +1,1 @@
+"""Networks with their preprocessing, loss and decoding: the backbone and one file per task."""
