@@ -79,7 +79,7 @@ notebook: dev ## executes the notebooks in place
 	  echo "$$notebook"; $(BIN)/jupyter-execute --inplace "$$notebook"; done
 
 bench: dev ## runs every benchmark, one after the other
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
 wheel-check: dev ## builds the wheel, installs it elsewhere and imports it there
 	$(PYTEST) -m slow tests/test_package.py

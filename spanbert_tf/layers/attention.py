@@ -70,7 +70,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        hidden_dim = input_shape[-1]
+        hidden_dim: Any = input_shape[-1]  # The only axis whose size is known for sure.
         if hidden_dim % self.num_heads:
             raise ValueError(
                 f"hidden_dim must be a multiple of num_heads; "
@@ -108,7 +108,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, s, s]
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-        probabilities = ops.softmax(scores + ops.cast(bias, scores.dtype), axis=-1)
+        # Under mixed float16 Keras casts the bias on its way in, to minus infinity.
+        bias = ops.maximum(ops.cast(bias, scores.dtype), MASKED_SCORE)
+        probabilities = ops.softmax(scores + bias, axis=-1)
         probabilities = ops.cast(probabilities, value.dtype)
         probabilities = self.probability_dropout(probabilities, training=training)
 

@@ -144,10 +144,11 @@ class SpanBertBackbone(Backbone):
             A `SpanBertBackbone`.
 
         Raises:
-            ValueError: A size was named with `load_weights=True`, or the folder is no preset.
+            ValueError: A size was named with `load_weights=True`, or the folder is no preset of a
+                SpanBERT backbone, such as a Hugging Face checkpoint.
         """
         if preset not in _SIZES:
-            return super().from_preset(preset, load_weights, **kwargs)
+            return cls._from_folder(preset, load_weights, **kwargs)
         if load_weights:
             raise ValueError(
                 f"{preset!r} names a size and has no weights: pass load_weights=False for random "
@@ -163,6 +164,19 @@ class SpanBertBackbone(Backbone):
             "intermediate_dim": intermediate_dim,
         }
         return cls(**{**config, **kwargs})
+
+    @classmethod
+    def _from_folder(cls, preset: str, load_weights: bool, **kwargs: Any) -> "SpanBertBackbone":
+        try:
+            return super().from_preset(preset, load_weights, **kwargs)
+        except ValueError as error:
+            # What KerasHub makes of a Hugging Face BERT; its GELU and pooler are not SpanBERT's.
+            if "`BertBackbone`" not in str(error):
+                raise
+            raise ValueError(
+                f"{preset} holds a BERT that is no preset of SpanBertBackbone; convert the Hugging "
+                f"Face checkpoint to one first:\n  spanbert-tf convert {preset} presets/mine"
+            ) from error
 
     def default_lora_layer_names(self) -> list[str]:
         """Names of the layers that `enable_lora` adapts: the fused query, key and value."""
