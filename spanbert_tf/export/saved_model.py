@@ -1,0 +1,87 @@
+"""What all exports share: a SavedModel written whole or not at all, of known operations only."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from spanbert_tf.atomic import atomic_folder
+from spanbert_tf.tokenizer import SpanBertTokenizer
+
+# Operations of tensorflow-text that the copy inside TF Serving (version 2.12) knows.
+SERVABLE_CUSTOM_OPS = frozenset(
+    {
+        "CaseFoldUTF8",
+        "FastBertNormalize",
+        "FastWordpieceTokenizeWithOffsets",
+        "NormalizeUTF8",
+        "RegexSplitWithOffsets",
+        "WordpieceTokenizeWithOffsets",
+    }
+)
+
+VOCABULARY_FILE = "vocab.txt"
+
+
+@contextmanager
+def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder to write a SavedModel into, checks it and gives it its name.
+
+    Args:
+        path: The folder to make, whose last part TF Serving wants to be a version number:
+            `saved_models/<name>/<version>`.
+        overwrite: Whether a folder that exists is replaced.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+        ValueError: The graph has an operation that TF Serving lacks.
+    """
+    with atomic_folder(path, overwrite) as folder:
+        yield folder
+        unknown = custom_operations(folder) - SERVABLE_CUSTOM_OPS
+        if unknown:
+            raise ValueError(
+                f"the model has operations that TF Serving lacks: {sorted(unknown)}; beside "
+                f"TensorFlow's own it may have {sorted(SERVABLE_CUSTOM_OPS)}"
+            )
+
+
+def custom_operations(folder: str | os.PathLike[str]) -> set[str]:
+    """Names the operations of a SavedModel that are not TensorFlow's own.
+
+    Args:
+        folder: A SavedModel's folder.
+
+    Returns:
+        Names such as `FastWordpieceTokenizeWithOffsets`.
+    """
+    model = saved_model_pb2.SavedModel()
+    model.ParseFromString((Path(folder) / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
+    names: set[str] = set()
+    for meta_graph in model.meta_graphs:
+        library = meta_graph.graph_def.library
+        names.update(node.op for node in meta_graph.graph_def.node)
+        names.update(node.op for function in library.function for node in function.node_def)
+        names -= {function.signature.name for function in library.function}
+    return {name for name in names if not hasattr(tf.raw_ops, name)}
+
+
+def track_vocabulary(root: tf.train.Checkpoint, tokenizer: SpanBertTokenizer, folder: Path) -> None:
+    """Gives a SavedModel `vocab_file` and `do_lower_case`, as TF Hub's text models have them.
+
+    Args:
+        root: Gets the two attributes.
+        tokenizer: Whose vocabulary and case to write.
+        folder: Where the vocabulary waits until the SavedModel is written.
+    """
+    pieces = tokenizer.get_vocabulary()
+    vocabulary = folder / VOCABULARY_FILE
+    vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8", newline="\n")
+    root.vocab_file = tf.saved_model.Asset(str(vocabulary))
+    root.do_lower_case = tf.Variable(tokenizer.lowercase, trainable=False, name="do_lower_case")
