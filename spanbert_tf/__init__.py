@@ -75,10 +75,7 @@ def _register_classes(_keras_hub: ModuleType) -> None:
     # If one of ours is what imports keras_hub, it is half loaded: let it finish by itself.
     if sys.modules.keys().isdisjoint(_CLASS_MODULES):
         for module in sorted(_CLASS_MODULES):
-            try:  # TEMPORARY until every class module exists: then only the import stays.
-                import_module(module)
-            except ModuleNotFoundError:
-                continue
+            import_module(module)
 
 
 wrapt.register_post_import_hook(_register_classes, "keras_hub")

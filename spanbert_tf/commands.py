@@ -1,0 +1,213 @@
+"""What each command of `spanbert-tf` does.  Each returns a result that JSON can hold."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face
+from spanbert_tf.data.readers import Example, read_examples, read_texts
+from spanbert_tf.export.hub import export_encoder, export_preprocessor
+from spanbert_tf.export.serving import export_classifier, load_served
+from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
+from spanbert_tf.settings import FineTuning
+from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.training.checkpoints import Interrupted
+from spanbert_tf.training.cross_validation import cross_validate
+from spanbert_tf.training.fine_tuning import finetune, texts_and_labels
+
+TEXTS_A_CALL = 32  # given to a SavedModel at once
+
+
+def run_convert(arguments: Namespace) -> dict[str, Any]:
+    """Converts a checkpoint, either way."""
+    path = convert(arguments.source, arguments.destination, arguments.overwrite)
+    kind = "a Keras preset" if _is_preset(path) else "a Hugging Face checkpoint"
+    return {"path": str(path), "format": kind}
+
+
+def run_export(arguments: Namespace) -> dict[str, Any]:
+    """Writes a SavedModel of a classifier or of an encoder."""
+    source, destination = arguments.source, arguments.destination
+    if _is_classifier(Path(source)):
+        classifier = SpanBertTextClassifier.from_preset(source)
+        tokenizer = classifier.preprocessor.tokenizer
+        export_classifier(classifier, destination, arguments.overwrite)
+        result = {"classifier": str(destination)}
+    else:
+        backbone, tokenizer = _load_encoder(source)
+        export_encoder(backbone, tokenizer, destination, arguments.overwrite)
+        result = {"encoder": str(destination)}
+    if arguments.preprocessor:
+        export_preprocessor(tokenizer, arguments.preprocessor, overwrite=arguments.overwrite)
+        result["preprocessor"] = str(arguments.preprocessor)
+    return result
+
+
+def run_finetune(arguments: Namespace) -> dict[str, Any]:
+    """Fine-tunes a classifier and exports it, or cross-validates."""
+    settings = FineTuning(**{f.name: getattr(arguments, f.name) for f in fields(FineTuning)})
+    columns = _columns(arguments)
+    train, validation, test = (
+        path and read_examples(path, **columns)
+        for path in (arguments.train, arguments.validation, arguments.test)
+    )
+    output = arguments.output or Path("runs") / arguments.train.name.split(".")[0]
+    if arguments.folds:
+        encoder = _encoder_preset(arguments.encoder, output)
+        with progress() as verbose:
+            crossed = cross_validate(
+                settings, train, arguments.folds, encoder=encoder, verbose=verbose
+            )
+        return {
+            "folds": crossed.folds,
+            "mean": crossed.mean,
+            "std": crossed.std,
+            "table": str(crossed),
+        }
+
+    classifier_folder = output / "classifier"
+    served_folder = output / "saved_model" / "1"
+    if served_folder.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{served_folder} exists: choose another --output or --overwrite it")
+    try:
+        with progress() as verbose:
+            run = finetune(
+                settings,
+                train,
+                validation,
+                encoder=_encoder_preset(arguments.encoder, output),
+                output=classifier_folder,
+                overwrite=arguments.overwrite,
+                resume=arguments.resume,
+                tensorboard=output / "tensorboard" if arguments.tensorboard else None,
+                verbose=verbose,
+            )
+    except Interrupted as interrupted:
+        raise KeyboardInterrupt(
+            f"{interrupted}\nTo go on, give the same command with --resume."
+        ) from None
+    export_classifier(run.classifier, served_folder, overwrite=True)
+    return {
+        "classifier": str(classifier_folder),
+        "saved_model": str(served_folder),
+        "train_size": run.train_size,
+        "validation_size": run.validation_size,
+        "best_epoch": run.best_epoch,
+        "validation": run.validation,
+        "test": test and _figures(run.classifier, test),
+    }
+
+
+@contextmanager
+def progress() -> Iterator[int]:
+    """Sends Keras' progress to standard error: a bar on a terminal, a line an epoch elsewhere."""
+    with redirect_stdout(sys.stderr):
+        yield 1 if sys.stderr.isatty() else 2
+
+
+def run_evaluate(arguments: Namespace) -> dict[str, Any]:
+    """Scores a classifier on labelled texts."""
+    _require_folder(arguments.model)
+    if not _is_classifier(arguments.model):
+        raise ValueError(
+            f"{arguments.model} is no preset of a classifier; `spanbert-tf finetune` writes one "
+            "as `classifier` in its output folder"
+        )
+    examples = read_examples(arguments.data, **_columns(arguments))
+    classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
+    return _figures(classifier, examples)
+
+
+def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
+    """Labels texts."""
+    _require_folder(arguments.model)
+    examples = _texts_to_label(arguments)
+    texts = [example.text for example in examples]
+    pairs = [example.pair for example in examples if example.pair is not None] or None
+    if pairs and len(pairs) < len(texts):
+        raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
+    if (arguments.model / "saved_model.pb").is_file():
+        predictions = _ask_saved_model(arguments.model, texts, pairs)
+    elif _is_classifier(arguments.model):
+        classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
+        predictions = classifier.classify((texts, pairs) if pairs else texts)
+    else:
+        raise ValueError(
+            f"{arguments.model} is neither a classifier's SavedModel nor its preset folder"
+        )
+    return [
+        {"text": text, **asdict(prediction)}
+        for text, prediction in zip(texts, predictions, strict=True)
+    ]
+
+
+def _ask_saved_model(
+    path: Path, texts: Sequence[str], pairs: Sequence[str] | None
+) -> list[Prediction]:
+    served = load_served(path)
+    predictions: list[Prediction] = []
+    for begin in range(0, len(texts), TEXTS_A_CALL):
+        chunk = slice(begin, begin + TEXTS_A_CALL)
+        predictions += served.classify(texts[chunk], pairs and pairs[chunk])
+    return predictions
+
+
+def _texts_to_label(arguments: Namespace) -> list[Example]:
+    if arguments.texts:
+        return [Example(text, None, None, number) for number, text in enumerate(arguments.texts, 1)]
+    if arguments.input != "-":
+        return read_texts(arguments.input)
+    lines = sys.stdin.buffer.read().decode("utf-8", errors="replace").splitlines()
+    if not lines:
+        raise ValueError("standard input is empty")
+    return [Example(line, None, None, number) for number, line in enumerate(lines, 1)]
+
+
+def _figures(classifier: SpanBertTextClassifier, examples: Sequence[Example]) -> dict[str, Any]:
+    if classifier.class_names is None:
+        raise ValueError("the classifier has no class names, so labels cannot be compared")
+    texts, labels = texts_and_labels(examples, classifier.class_names)
+    figures = classifier.evaluate(texts, labels, return_dict=True, verbose=0)
+    return {"texts": len(examples), **{name: float(value) for name, value in figures.items()}}
+
+
+def _encoder_preset(source: str | None, output: Path) -> str:
+    """The encoder as a preset: as it is, or converted once into the output folder."""
+    if source is not None and _is_preset(Path(source)):
+        return source
+    checkpoint = bundled_minilm() if source is None else source
+    folder = output / "encoder"
+    if not folder.exists():
+        convert(checkpoint, folder)
+    return str(folder)
+
+
+def _load_encoder(source: str) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+    if _is_preset(Path(source)):
+        return SpanBertBackbone.from_preset(source), SpanBertTokenizer.from_preset(source)
+    return load_hugging_face(source)
+
+
+def _is_preset(folder: Path) -> bool:
+    config = folder / "config.json"
+    return config.is_file() and "registered_name" in config.read_text("utf-8", errors="replace")
+
+
+def _is_classifier(folder: Path) -> bool:
+    task = folder / "task.json"
+    return task.is_file() and SpanBertTextClassifier.__name__ in task.read_text("utf-8")
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+
+
+def _columns(arguments: Namespace) -> dict[str, str | None]:
+    names = ("text_column", "pair_column", "label_column")
+    return {name: getattr(arguments, name) for name in names}

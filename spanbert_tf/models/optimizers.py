@@ -1,0 +1,46 @@
+"""Optimizers of fine-tuning."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class SparingAdamW(keras.optimizers.AdamW):
+    """AdamW without weight decay on biases and layer norms, as BERT is trained.
+
+    Takes the arguments of `keras.optimizers.AdamW`, which would forget the exception when saved.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+
+def default_optimizer(
+    learning_rate: Any = 5e-5, weight_decay: float = 0.01, clip_norm: float | None = 1.0
+) -> keras.optimizers.Optimizer:
+    """Makes the optimizer of BERT's fine-tuning.
+
+    Args:
+        learning_rate: A number or a `keras.optimizers.schedules.LearningRateSchedule`.
+        weight_decay: Part of a weight that each step takes off, times the learning rate.
+        clip_norm: The largest norm of all gradients together.  `None`: no limit.
+    """
+    return SparingAdamW(
+        learning_rate, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm
+    )
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Makes the optimizer's variables before training does, within a graph.
+
+    TensorFlow traces a graph that makes variables twice, which would double the wait for the
+    first step.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built:
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy is not None else nullcontext():
+            optimizer.build(model.trainable_variables)

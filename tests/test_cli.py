@@ -1,0 +1,254 @@
+"""The command line: what a user types, what comes back, and what happens when it goes wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from spanbert_tf.cli import build_parser, main
+from tests.checkpoints import write_checkpoint
+
+COMMANDS = ("demo", "convert", "export", "finetune", "evaluate", "predict")
+# Pieces of `tests.checkpoints.vocabulary`: w1 says yes and w2 says no.
+TRAIN = "text\tlabel\n" + "".join(f"w1 w4 {'w4 ' * (i % 3)}\tyes\nw2 w5\tno\n" for i in range(12))
+FAST = ("--epochs", "2", "--batch-size", "4", "--learning-rate", "3e-2", "--sequence-length", "8")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: Any, code: int = 0) -> Any:
+    """Runs a command with `--json` and returns its result, or its error message."""
+    assert main([*map(str, words), "--json"]) == code
+    captured = capsys.readouterr()
+    return json.loads(captured.out) if code == 0 else captured.err
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("cli") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "train.tsv"
+    path.write_text(TRAIN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finetuned(checkpoint: Path, train_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "run"
+    words = ["finetune", "--train", train_file, "--test", train_file, "--encoder", checkpoint]
+    settings = ("--pooling", "mean", "--epochs", "8", "--dropout", "0")
+    assert main([*map(str, [*words, "--output", output]), *FAST, *settings]) == 0
+    return output
+
+
+def test_help_imports_no_tensorflow():
+    program = f"""
+import sys
+from spanbert_tf.cli import main
+for command in {COMMANDS}:
+    try:
+        main([command, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+assert not {{"tensorflow", "keras", "keras_hub", "torch", "numpy"}} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    for command in COMMANDS:
+        assert f"spanbert-tf {command}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["predict", "model"], ["finetune"]])
+def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_settings_are_the_options():
+    parsed = build_parser().parse_args(["finetune", "--train", "x", "--patience", "2"])
+    assert (parsed.patience, parsed.epochs, parsed.dtype) == (2, 3, None)
+
+
+def test_convert_there_and_back(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    preset, back = tmp_path / "preset", tmp_path / "back"
+    assert run(capsys, "convert", checkpoint, preset)["format"] == "a Keras preset"
+    assert run(capsys, "convert", preset, back)["format"] == "a Hugging Face checkpoint"
+    assert (back / "vocab.txt").read_bytes() == (checkpoint / "vocab.txt").read_bytes()
+
+    assert "exists" in run(capsys, "convert", checkpoint, preset, code=1)
+    run(capsys, "convert", checkpoint, preset, "--overwrite")
+    assert "no-such-folder" in run(capsys, "convert", "no-such-folder", tmp_path / "x", code=1)
+    assert not (tmp_path / "x").exists()
+
+
+def test_export_of_an_encoder(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    result = run(
+        capsys,
+        *("export", checkpoint, tmp_path / "encoder" / "1"),
+        *("--preprocessor", tmp_path / "preprocessor" / "1"),
+    )
+    assert set(result) == {"encoder", "preprocessor"}
+    assert all((Path(folder) / "saved_model.pb").is_file() for folder in result.values())
+
+
+def test_finetune_writes_a_classifier_that_answers(
+    finetuned: Path, train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    figures = run(capsys, "evaluate", finetuned / "classifier", "--data", train_file)
+    assert figures["texts"] == 24
+    assert figures["accuracy"] == 1.0
+    assert set(figures) >= {"accuracy", "precision", "recall", "f1", "loss"}
+
+    texts = ["w1 w4", "w2 w5 w5", ""]
+    by_preset = run(capsys, "predict", finetuned / "classifier", *texts)
+    by_saved_model = run(capsys, "predict", finetuned / "saved_model" / "1", *texts)
+    assert [answer["text"] for answer in by_preset] == texts
+    for ours, served in zip(by_preset, by_saved_model, strict=True):
+        assert ours["label"] == served["label"]
+        np.testing.assert_allclose(
+            [*ours["probabilities"].values()], [*served["probabilities"].values()], atol=1e-5
+        )
+
+    lines = tmp_path / "texts.txt"
+    lines.write_text("\n".join(texts[:2]))
+    from_file = run(capsys, "predict", finetuned / "classifier", "--input", lines)
+    assert [answer["label"] for answer in from_file] == ["yes", "no"]
+
+
+def test_classifier_is_exported_again(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    result = run(capsys, "export", finetuned / "classifier", tmp_path / "served" / "1")
+    answers = run(capsys, "predict", result["classifier"], "w1")
+    assert answers == run(capsys, "predict", finetuned / "saved_model" / "1", "w1")
+
+
+def test_output_for_people(finetuned: Path, train_file: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["predict", str(finetuned / "saved_model" / "1"), "w1 w4\nw4", "w2"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] in ("yes", "no")
+    assert first.endswith("w1 w4 w4")
+    assert second.endswith("w2")
+    assert main(["evaluate", str(finetuned / "classifier"), "--data", str(train_file)]) == 0
+    assert capsys.readouterr().out.startswith("24 texts: accuracy ")
+
+
+def test_folds(
+    checkpoint: Path, train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    result = run(
+        capsys,
+        *("finetune", "--train", train_file, "--encoder", checkpoint, "--folds", 2),
+        *("--output", tmp_path / "run", *FAST, "--epochs", 1, "--validation-fraction", 0),
+    )
+    assert len(result["folds"]) == 2
+    mean = np.mean([fold["accuracy"] for fold in result["folds"]])
+    assert result["mean"]["accuracy"] == pytest.approx(mean)
+    assert "mean" in result["table"]
+
+
+def test_interrupted_run_is_resumed(
+    checkpoint: Path,
+    train_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    words = ("finetune", "--train", train_file, "--encoder", checkpoint)
+    words = (*words, "--output", tmp_path / "run", *FAST)
+    with monkeypatch.context() as patch:
+        evaluate = keras.Model.evaluate
+        calls = []
+
+        def stop_in_second_epoch(*args: Any, **kwargs: Any) -> Any:
+            calls.append(0)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return evaluate(*args, **kwargs)
+
+        patch.setattr(keras.Model, "evaluate", stop_in_second_epoch)
+        message = run(capsys, *words, code=1)
+    assert "1 of 2 epochs" in message
+    assert "--resume" in message
+    assert "resume" in run(capsys, *words, code=1)  # it is not thrown away by accident
+    result = run(capsys, *words, "--resume")
+    assert Path(result["saved_model"]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "train.tsv"),
+        ("", "empty"),
+        ("text\tlabel\na\tyes\nb\tno\textra\n", "line 3"),
+        ("text\tlabel\na\tyes\nb\tyes\n", "two different labels"),
+        ("text\tlabel\na\tyes\n\xff\tno\n", "UTF-8"),
+        ("text\tlabel\na\tyes\nb\0b\tno\n", "NUL"),
+        ("text\tlabel\na\tyes\n\tno\n", "line 3"),
+    ],
+)
+def test_bad_training_files(
+    content: str | None,
+    expected: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    path = tmp_path / "train.tsv"
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    words = ("finetune", "--train", path, "--encoder", checkpoint, "--output", tmp_path / "run")
+    message = run(capsys, *words, code=1)
+    assert "train.tsv" in message
+    assert expected in message
+    assert "Traceback" not in message
+
+
+def test_label_that_training_never_saw(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "test.tsv"
+    path.write_text("text\tlabel\nw1\tyes\nw2\tmaybe\n")
+    message = run(capsys, "evaluate", finetuned / "classifier", "--data", path, code=1)
+    assert "test.tsv" in message
+    assert "line 3" in message
+    assert "maybe" in message
+
+
+def test_existing_output_is_refused_before_training(
+    finetuned: Path, checkpoint: Path, train_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ("finetune", "--train", train_file, "--encoder", checkpoint, "--output", finetuned)
+    assert "--overwrite" in run(capsys, *words, code=1)
+
+
+@pytest.mark.parametrize("model", ["nowhere", "empty"])
+def test_models_that_are_none(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty").mkdir()
+    assert model in run(capsys, "predict", tmp_path / model, "w1", code=1)
+
+
+def test_reader_that_has_enough(finetuned: Path):
+    """`spanbert-tf predict ... | head -0` ends without a traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spanbert_tf", "predict", str(finetuned / "classifier"), "w1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert b"Traceback" not in errors
