@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras_hub.models import Task
 
 from spanbert_tf.data.pipeline import BucketedBatches
 from spanbert_tf.models.labelled_texts import (
@@ -25,7 +24,10 @@ BATCH_SIZE = 32
 
 
 # Only for the type checker: Keras rebuilds the bases of functional models, and fails on two tasks.
-_Base = Task if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    from keras_hub.models import Task as _Base
+else:
+    _Base = object
 
 
 class TextsInMemory(_Base):
