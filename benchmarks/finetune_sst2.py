@@ -29,6 +29,7 @@ from spanbert_tf.convert import bundled_minilm, load_hugging_face
 from spanbert_tf.data.pipeline import BucketedBatches
 from spanbert_tf.data.readers import encode_labels, read_examples
 from spanbert_tf.models.optimizers import default_optimizer
+from spanbert_tf.models.texts_in_memory import NUM_BUCKETS
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 
 CLASS_NAMES = ("0", "1")
@@ -52,6 +53,7 @@ def read_batches(
         encode_labels(examples, CLASS_NAMES),
         tokenizer=tokenizer,
         sequence_length=SEQUENCE_LENGTH,
+        num_buckets=NUM_BUCKETS,  # as `SpanBertTextClassifier.fit` batches texts
         **options,
     )
 

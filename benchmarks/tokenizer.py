@@ -85,8 +85,12 @@ def _compare(
         for encoding in reference.encode_batch(batch, add_special_tokens=False)
     ]
     # One endless iterator per peer: starting one costs the same whatever its length.
-    dataset = tf.data.Dataset.from_tensor_slices(texts).batch(size).cache()
-    mapped = {key: iter(dataset.repeat().map(peer)) for key, peer in peers.items()}
+    dataset = tf.data.Dataset.from_tensor_slices(texts).batch(size).cache().repeat()
+    # Nothing is made ahead of its turn, which is when the other sides are timed.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = False
+    mapped = {key: iter(dataset.map(peer).with_options(options)) for key, peer in peers.items()}
     differ = {
         key: sum(row != ids for row, ids in zip(_rows(mapped[key], batches), expected, strict=True))
         for key in peers

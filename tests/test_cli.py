@@ -43,7 +43,7 @@ def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finetuned(checkpoint: Path, train_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "run"
     words = ["finetune", "--train", train_file, "--test", train_file, "--encoder", checkpoint]
-    settings = ("--pooling", "mean", "--epochs", "8", "--dropout", "0")
+    settings = ("--epochs", "20", "--learning-rate", "1e-2", "--dropout", "0")
     assert main([*map(str, [*words, "--output", output]), *FAST, *settings]) == 0
     return output
 

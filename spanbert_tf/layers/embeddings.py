@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import Shape
-from spanbert_tf.layers.transformer import LAYER_NORM_EPSILON
+from spanbert_tf.layers.elementwise import LayerNormalization
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -63,9 +63,7 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
             shape=(self.num_segments, hidden_dim),
             initializer=keras.initializers.get(initializer),
         )
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=LAYER_NORM_EPSILON, dtype=self.dtype_policy, name="layer_norm"
-        )
+        self.layer_norm = LayerNormalization(dtype=self.dtype_policy, name="layer_norm")
         self.layer_norm.build(tokens_shape)
         self.output_dropout = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="output_dropout"
@@ -85,9 +83,8 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
             ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype),
             ops.convert_to_tensor(self.segment_embeddings),
         )
-        return self.output_dropout(
-            self.layer_norm(tokens + positions[None] + segments), training=training
-        )
+        x = self.layer_norm(tokens + positions[None] + segments, training=training)
+        return self.output_dropout(x, training=training)
 
     def compute_output_shape(self, tokens_shape: Shape, segment_ids_shape: Shape) -> Shape:
         return tokens_shape

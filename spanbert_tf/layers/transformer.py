@@ -9,14 +9,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
-
-# BERT's and SpanBERT's value.  The default of Keras, 1e-3, changes the outputs of a checkpoint.
-LAYER_NORM_EPSILON = 1e-12
-
-
-def exact_gelu(x: Any) -> Any:
-    """GELU by the error function, `x * (1 + erf(x / sqrt(2))) / 2`, not its tanh approximation."""
-    return ops.gelu(x, approximate=False)
+from spanbert_tf.layers.elementwise import LayerNormalization, exact_gelu
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -60,12 +53,9 @@ class TransformerLayer(keras.layers.Layer):
         self.attention = MultiHeadSelfAttention(
             self.num_heads, self.dropout, initializer, dtype=dtype, name="attention"
         )
-        self.attention_layer_norm = keras.layers.LayerNormalization(
-            epsilon=LAYER_NORM_EPSILON, dtype=dtype, name="attention_layer_norm"
-        )
+        self.attention_layer_norm = LayerNormalization(dtype=dtype, name="attention_layer_norm")
         self.intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
-            activation=exact_gelu,
             kernel_initializer=keras.initializers.get(initializer),
             dtype=dtype,
             name="intermediate_dense",
@@ -76,9 +66,7 @@ class TransformerLayer(keras.layers.Layer):
             dtype=dtype,
             name="output_dense",
         )
-        self.output_layer_norm = keras.layers.LayerNormalization(
-            epsilon=LAYER_NORM_EPSILON, dtype=dtype, name="output_layer_norm"
-        )
+        self.output_layer_norm = LayerNormalization(dtype=dtype, name="output_layer_norm")
         self.hidden_dropout = keras.layers.Dropout(self.dropout, dtype=dtype, name="hidden_dropout")
 
         self.attention.build(input_shape)
@@ -93,9 +81,11 @@ class TransformerLayer(keras.layers.Layer):
         # From here on tokens do not see each other: flat [b * s, H] keeps the products at rank 2.
         x = ops.reshape(x, (-1, self.hidden_dim))
         attended = ops.reshape(attended, (-1, self.hidden_dim))
-        x = self.attention_layer_norm(x + self.hidden_dropout(attended, training=training))
-        y = self.output_dense(self.intermediate_dense(x))
-        x = self.output_layer_norm(x + self.hidden_dropout(y, training=training))
+        attended = self.hidden_dropout(attended, training=training)
+        x = self.attention_layer_norm(x + attended, training=training)
+        y = exact_gelu(self.intermediate_dense(x), training=training)
+        y = self.hidden_dropout(self.output_dense(y), training=training)
+        x = self.output_layer_norm(x + y, training=training)
         return ops.reshape(x, (-1, length, self.hidden_dim))
 
     def compute_output_shape(self, x_shape: Shape, bias_shape: Shape) -> Shape:

@@ -21,6 +21,8 @@ from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 
 BATCH_SIZE = 32
+# Padded lengths that batches may have.  Graphs take any shape, XLA compiles each for seconds.
+NUM_BUCKETS, NUM_BUCKETS_OF_XLA = 64, 16
 
 
 # Only for the type checker: Keras rebuilds the bases of functional models, and fails on two tasks.
@@ -189,6 +191,7 @@ class TextsInMemory(_Base):
             tokenizer=self.preprocessor.tokenizer,
             sequence_length=self.preprocessor.sequence_length,
             batch_size=batch_size or BATCH_SIZE,
+            num_buckets=NUM_BUCKETS_OF_XLA if self.jit_compile else NUM_BUCKETS,
             seed=seed,
         )
 

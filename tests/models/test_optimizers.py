@@ -1,0 +1,55 @@
+"""The fused update is Keras' AdamW, as the plain one is."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from spanbert_tf.models.optimizers import SparingAdamW
+
+SETTINGS = {
+    "learning_rate": 0.1,
+    "weight_decay": 0.3,
+    "epsilon": 1e-8,
+    "global_clipnorm": 1.0,
+}
+
+
+def train(optimizer: keras.optimizers.Optimizer, *, graph: bool) -> list[np.ndarray]:
+    """Three steps over an embedding, whose gradient is sparse, and a bias."""
+    table = keras.Variable(np.arange(15, dtype="float32").reshape(5, 3) / 10, name="table")
+    bias = keras.Variable(np.ones(3, "float32"), name="bias")
+    optimizer.build([table, bias])
+
+    def step(rows: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            x = tf.gather(table.value, rows) + bias.value
+            loss = tf.reduce_sum(x**3)
+        gradients = tape.gradient(loss, [table.value, bias.value])
+        assert isinstance(gradients[0], tf.IndexedSlices)
+        optimizer.apply(gradients)
+
+    step = tf.function(step) if graph else step
+    for rows in ([1, 3, 1], [0, 0, 0], [4, 2, 1]):
+        step(tf.constant(rows))
+    return [table.numpy(), bias.numpy(), optimizer.iterations.numpy()]
+
+
+def test_fused_and_plain_updates_are_those_of_keras():
+    expected = keras.optimizers.AdamW(**SETTINGS)
+    expected.exclude_from_weight_decay(var_names=["bias"])
+    expected = train(expected, graph=False)
+    for graph in (False, True):
+        for ours, theirs in zip(
+            train(SparingAdamW(**SETTINGS), graph=graph), expected, strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_fused_update_is_one_xla_program():
+    optimizer = SparingAdamW(**SETTINGS)
+    variable = keras.Variable(np.ones(3, "float32"), name="kernel")
+    optimizer.build([variable])
+    step = tf.function(lambda gradient: optimizer.apply([gradient]))
+    graph = step.get_concrete_function(tf.TensorSpec([3])).graph
+    compiled = [op for op in graph.get_operations() if "_XlaMustCompile" in op.node_def.attr]
+    assert len(compiled) == 1
