@@ -23,10 +23,12 @@ class SparingAdamW(keras.optimizers.AdamW):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         """Updates the variables; see `keras.Optimizer.apply`."""
+        if keras.config.backend() == "tensorflow":
+            # An embedding's gradient has a row for each token.  Their sum per word piece is what
+            # clipping must measure, and XLA is slow at summing.
+            grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
         if not (self.built and _can_fuse()):
             return super().apply(grads, trainable_variables)
-        # Sums the rows of an embedding's gradient here, as XLA is slow at that.
-        grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
         update = super().apply
         fused = tf.function(
             lambda *grads: update(list(grads), trainable_variables),

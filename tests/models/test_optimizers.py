@@ -26,6 +26,8 @@ def train(optimizer: keras.optimizers.Optimizer, *, graph: bool) -> list[np.ndar
             loss = tf.reduce_sum(x**3)
         gradients = tape.gradient(loss, [table.value, bias.value])
         assert isinstance(gradients[0], tf.IndexedSlices)
+        if not isinstance(optimizer, SparingAdamW):
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         optimizer.apply(gradients)
 
     step = tf.function(step) if graph else step
