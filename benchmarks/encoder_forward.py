@@ -58,11 +58,11 @@ def main() -> None:
 
     ours, hub = SpanBertBackbone(**SIZE), keras_hub.models.BertBackbone(**SIZE)
     sides = {
-        "spanbert_tf": tf.function(ours).get_concrete_function(features),
-        "KerasHub BertBackbone": tf.function(hub).get_concrete_function(features),
+        "spanbert_tf": tf.function(ours),
+        "KerasHub BertBackbone": tf.function(hub),
     }
     seconds = time_in_turn(
-        {name: lambda f=function: f(**features) for name, function in sides.items()}
+        {name: lambda f=function: f(features) for name, function in sides.items()}
         | {"transformers BertModel": run_transformers},
         arguments.rounds,
     )
