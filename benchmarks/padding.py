@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from _support import data_folder
 
 from spanbert_tf.data.bucketing import BatchPlan, PaddingReport
 from spanbert_tf.data.pipeline import BucketedBatches, tokenize_texts
@@ -46,12 +47,11 @@ def plain_batches(lengths: np.ndarray, padded: int | None) -> PaddingReport:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=os.environ.get("SPANBERT_DATA") or default)
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--goal", type=float, default=0.06, help="most padding, 0 to 1")
     arguments = parser.parse_args()
 
-    folder = Path(arguments.data)
+    folder = arguments.data
     tokenizer = SpanBertTokenizer(
         str(folder / "vocab" / "bert-base-uncased-vocab.txt"), lowercase=True
     )

@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras_hub
 import tensorflow as tf
+from _support import data_folder
 from tokenizers import BertWordPieceTokenizer
 
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -52,9 +53,8 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    data = os.environ.get("SPANBERT_DATA") or Path(__file__).parents[2] / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the data sets")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the data sets")
     parser.add_argument("--paragraphs", type=int, default=15_000, help="paragraphs per vocabulary")
     parser.add_argument("--batch-size", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -12,6 +12,7 @@ from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face
 from spanbert_tf.data.readers import Example, read_examples, read_texts
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.serving import export_classifier, load_served
+from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
 from spanbert_tf.settings import FineTuning
@@ -58,7 +59,7 @@ def run_finetune(arguments: Namespace) -> dict[str, Any]:
     )
     output = arguments.output or Path("runs") / arguments.train.name.split(".")[0]
     if arguments.folds:
-        encoder = _encoder_preset(arguments.encoder, output)
+        encoder = _encoder_preset(arguments, output)
         with progress() as verbose:
             crossed = cross_validate(
                 settings, train, arguments.folds, encoder=encoder, verbose=verbose
@@ -80,7 +81,7 @@ def run_finetune(arguments: Namespace) -> dict[str, Any]:
                 settings,
                 train,
                 validation,
-                encoder=_encoder_preset(arguments.encoder, output),
+                encoder=_encoder_preset(arguments, output),
                 output=classifier_folder,
                 overwrite=arguments.overwrite,
                 resume=arguments.resume,
@@ -176,14 +177,16 @@ def _figures(classifier: SpanBertTextClassifier, examples: Sequence[Example]) ->
     return {"texts": len(examples), **{name: float(value) for name, value in figures.items()}}
 
 
-def _encoder_preset(source: str | None, output: Path) -> str:
-    """The encoder as a preset: as it is, or converted once into the output folder."""
+def _encoder_preset(arguments: Namespace, output: Path) -> str:
+    """The encoder as a preset: as it is, or converted into the output folder."""
+    source = arguments.encoder
     if source is not None and _is_preset(Path(source)):
         return source
     checkpoint = bundled_minilm() if source is None else source
     folder = output / "encoder"
-    if not folder.exists():
-        convert(checkpoint, folder)
+    # A folder from before may hold another encoder; only a run that goes on needs that one.
+    if not (arguments.resume and folder.exists()):
+        convert(checkpoint, folder, overwrite=True)
     return str(folder)
 
 
@@ -194,8 +197,7 @@ def _load_encoder(source: str) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
 
 
 def _is_preset(folder: Path) -> bool:
-    config = folder / "config.json"
-    return config.is_file() and "registered_name" in config.read_text("utf-8", errors="replace")
+    return (folder / CONFIG_FILE).is_file() and is_preset(read_config(folder))
 
 
 def _is_classifier(folder: Path) -> bool:

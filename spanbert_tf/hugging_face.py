@@ -149,6 +149,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
+def is_preset(config: dict[str, Any]) -> bool:
+    """Whether a `config.json` is that of a Keras preset, not of a Hugging Face checkpoint."""
+    return "registered_name" in config
+
+
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:
     """Reads the weights of a checkpoint's folder, the safetensors rather than the `.bin`.
 

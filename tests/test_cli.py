@@ -252,3 +252,18 @@ def test_reader_that_has_enough(finetuned: Path):
     process.stdout.close()
     _, errors = process.communicate()
     assert b"Traceback" not in errors
+
+
+def test_another_encoder_takes_the_place_of_the_last(
+    checkpoint: Path, train_file: Path, tmp_path: Path
+):
+    from spanbert_tf.commands import _encoder_preset
+
+    other = write_checkpoint(tmp_path / "other", config={"num_hidden_layers": 1})
+    words = ["finetune", "--train", str(train_file), "--encoder"]
+    layers = []
+    for words_after in ([str(checkpoint)], [str(other)], [str(checkpoint), "--resume"]):
+        arguments = build_parser().parse_args([*words, *words_after])
+        preset = Path(_encoder_preset(arguments, tmp_path / "run"))
+        layers.append(json.loads((preset / "config.json").read_text())["config"]["num_layers"])
+    assert layers == [2, 1, 1]

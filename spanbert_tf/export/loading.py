@@ -93,7 +93,7 @@ def _find(handle: str | os.PathLike[str]) -> _Source:
     if handle.startswith(hugging_face.HUB_PREFIX):
         folder = hugging_face.locate(handle)
         # A Keras preset on the Hub: KerasHub gets its files, which `locate` does not know.
-        is_preset = "registered_name" in hugging_face.read_config(folder)
+        is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
         return _Source(_PRESET, handle) if is_preset else _Source(_HUGGING_FACE, str(folder))
     if handle.startswith(("https://", "http://")):
         return _Source(_SAVED_MODEL, _download_from_tf_hub(handle))
@@ -113,8 +113,8 @@ def _kind_of_folder(folder: Path) -> str:
     if (folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).is_file():
         return _SAVED_MODEL
     if (folder / hugging_face.CONFIG_FILE).is_file():
-        config = hugging_face.read_config(folder)
-        return _PRESET if "registered_name" in config else _HUGGING_FACE
+        is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
+        return _PRESET if is_preset else _HUGGING_FACE
     versions = sorted(path.parent.name for path in folder.glob("*/saved_model.pb"))
     hint = f"; it has SavedModels in its folders {versions}: name one of them" if versions else ""
     raise FileNotFoundError(

@@ -23,11 +23,12 @@ class SparingAdamW(keras.optimizers.AdamW):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         """Updates the variables; see `keras.Optimizer.apply`."""
-        if keras.config.backend() == "tensorflow":
-            # An embedding's gradient has a row for each token.  Their sum per word piece is what
-            # clipping must measure, and XLA is slow at summing.
-            grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
-        if not (self.built and _can_fuse()):
+        if keras.config.backend() != "tensorflow":
+            return super().apply(grads, trainable_variables)
+        # An embedding's gradient has a row for each token.  Their sum per word piece is what
+        # clipping must measure, and XLA is slow at summing.
+        grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
+        if not self.built or tf.executing_eagerly() or tf.distribute.has_strategy():
             return super().apply(grads, trainable_variables)
         update = super().apply
         fused = tf.function(
@@ -36,15 +37,6 @@ class SparingAdamW(keras.optimizers.AdamW):
             autograph=False,
         )
         return fused(*grads)
-
-
-def _can_fuse() -> bool:
-    """Whether this is a TensorFlow graph of one machine's variables, outside XLA."""
-    return (
-        keras.config.backend() == "tensorflow"
-        and not tf.executing_eagerly()
-        and not tf.distribute.has_strategy()
-    )
 
 
 def default_optimizer(
