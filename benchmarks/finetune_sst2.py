@@ -60,7 +60,7 @@ def read_batches(
 
 def make_classifier(num_steps: int) -> SpanBertTextClassifier:
     backbone, _ = load_hugging_face(bundled_minilm())
-    classifier = SpanBertTextClassifier(backbone, class_names=CLASS_NAMES, pooling="mean")
+    classifier = SpanBertTextClassifier(backbone, class_names=CLASS_NAMES)
     schedule = WarmUpLinearDecay(LEARNING_RATE, num_steps, num_steps // 10)
     classifier.compile(default_optimizer(schedule))
     return classifier

@@ -19,6 +19,7 @@ from spanbert_tf.data.bucketing import (
 from spanbert_tf.data.packing import kept_lengths, pack_segments
 
 TEXTS_A_CALL = 1024  # given to the tokenizer at once: bounds its memory
+PARALLEL_BATCHES = 2  # made at once and kept ready: a training step takes far longer than they do
 
 
 class BucketedBatches:
@@ -155,9 +156,9 @@ class BucketedBatches:
         one = tf.data.Dataset.from_tensors(0)
         batches = one.flat_map(self._slice_plan)
         # Deterministic: batches come in the order of the plan however many threads make them.
-        batches = batches.map(self._gather, tf.data.AUTOTUNE, deterministic=True)
+        batches = batches.map(self._gather, PARALLEL_BATCHES, deterministic=True)
         batches = batches.apply(tf.data.experimental.assert_cardinality(self._batches))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
 
     def in_row_order(self, outputs: np.ndarray) -> np.ndarray:
         """Puts what a model gave for the batches back into the order of the rows.
@@ -216,6 +217,17 @@ def bucketed_batches(
     """
     batches = BucketedBatches.from_texts(texts, labels, pairs, tokenizer=tokenizer, **options)
     return batches.dataset()
+
+
+def without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Fixes a data set's parallelism as it was given.
+
+    TensorFlow's tuner sleeps between its looks at the pipeline, each time twice as long, up to a
+    minute, and an iterator is not freed before it wakes: `fit` would return that much later.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def packed_lengths(segments: Sequence[tf.RaggedTensor], sequence_length: int) -> np.ndarray:

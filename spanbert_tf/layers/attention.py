@@ -1,6 +1,6 @@
 """Multi-head self-attention.
 
-Letters: b batch, s sequence, h heads, d width of a head, H hidden (= h * d).
+Letters: b batch, s sequence, p positions, h heads, d width of a head, H hidden (= h * d).
 """
 
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
+from spanbert_tf.layers.gathering import take_positions
 
 Shape = tuple[int | None, ...]
 
@@ -48,10 +50,11 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         x: float `[b, s, H]`.
         bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s, s]`), see
             `attention_bias`.
+        positions: int `[b, p]`, the positions that attend.  `None`: all of them.
         training: Whether dropout is active.
 
     Returns:
-        float `[b, s, H]`.
+        float `[b, s, H]`; with `positions` `[b, p, H]`, those rows of it.
 
     Raises:
         ValueError: The hidden width is not a multiple of `num_heads`.
@@ -99,14 +102,19 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.qkv_dense.build((None, hidden_dim))
         self.output_dense.build((None, hidden_dim))
 
-    def call(self, x: Any, bias: Any, training: bool | None = None) -> Any:
+    def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
         length = ops.shape(x)[1]
         qkv = self.qkv_dense(ops.reshape(x, (-1, self.hidden_dim)))
-        qkv = ops.reshape(qkv, (-1, length, 3, self.num_heads, self.head_dim))
-        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [b, h, s, d]
+        if positions is None:
+            query, key, value = self._split_heads(qkv, length, 3)
+        else:
+            attending = ops.reshape(qkv[:, : self.hidden_dim], (-1, length, self.hidden_dim))
+            key, value = self._split_heads(qkv[:, self.hidden_dim :], length, 2)
+            length = ops.shape(positions)[1]
+            (query,) = self._split_heads(take_positions(attending, positions), length, 1)
 
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, s, s]
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, s or p, s]
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         # Under mixed float16 Keras casts the bias on its way in, to minus infinity.
         bias = ops.maximum(ops.cast(bias, scores.dtype), MASKED_SCORE)
@@ -114,12 +122,19 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         probabilities = ops.cast(probabilities, value.dtype)
         probabilities = self.probability_dropout(probabilities, training=training)
 
-        mixed = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [b, s, h, d]
+        mixed = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [b, s or p, h, d]
         mixed = self.output_dense(ops.reshape(mixed, (-1, self.hidden_dim)))
         return ops.reshape(mixed, (-1, length, self.hidden_dim))
 
-    def compute_output_shape(self, x_shape: Shape, bias_shape: Shape) -> Shape:
-        return x_shape
+    def _split_heads(self, x: Any, length: Any, parts: int) -> Any:
+        """Parts `[b * length, parts * H]` into tensors `[b, h, length, d]`."""
+        x = ops.reshape(x, (-1, length, parts, self.num_heads, self.head_dim))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
+
+    def compute_output_shape(
+        self, x_shape: Shape, bias_shape: Shape, positions_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape if positions_shape is None else (*positions_shape, x_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,6 @@
 """One layer of the encoder: self-attention and a feed-forward network, post-norm as in BERT.
 
-Letters: b batch, s sequence, H hidden, I intermediate.
+Letters: b batch, s sequence, p positions, H hidden, I intermediate.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
 from spanbert_tf.layers.elementwise import LayerNormalization, exact_gelu
+from spanbert_tf.layers.gathering import take_positions
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -25,10 +26,12 @@ class TransformerLayer(keras.layers.Layer):
     Call arguments:
         x: float `[b, s, H]`.
         bias: float32 `[b, 1, 1, s]`, see `spanbert_tf.layers.attention.attention_bias`.
+        positions: int `[b, p]`, the positions whose output is wanted.  `None`: all of them.
         training: Whether dropout is active.
 
     Returns:
-        float `[b, s, H]`.
+        float `[b, s, H]`; with `positions` `[b, p, H]`, those rows of it, at little more than
+        their part of the cost.
     """
 
     def __init__(
@@ -75,9 +78,11 @@ class TransformerLayer(keras.layers.Layer):
         self.output_dense.build((None, self.intermediate_dim))
         self.output_layer_norm.build((None, hidden_dim))
 
-    def call(self, x: Any, bias: Any, training: bool | None = None) -> Any:
+    def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
+        attended = self.attention(x, bias, positions, training=training)
+        if positions is not None:
+            x = take_positions(x, positions)
         length = ops.shape(x)[1]
-        attended = self.attention(x, bias, training=training)
         # From here on tokens do not see each other: flat [b * s, H] keeps the products at rank 2.
         x = ops.reshape(x, (-1, self.hidden_dim))
         attended = ops.reshape(attended, (-1, self.hidden_dim))
@@ -88,8 +93,10 @@ class TransformerLayer(keras.layers.Layer):
         x = self.output_layer_norm(x + y, training=training)
         return ops.reshape(x, (-1, length, self.hidden_dim))
 
-    def compute_output_shape(self, x_shape: Shape, bias_shape: Shape) -> Shape:
-        return x_shape
+    def compute_output_shape(
+        self, x_shape: Shape, bias_shape: Shape, positions_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape if positions_shape is None else (*positions_shape, x_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         return {

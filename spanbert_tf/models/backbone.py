@@ -35,7 +35,7 @@ class SpanBertBackbone(Backbone):
     the outputs it had.  SpanBERT is trained without next-sentence prediction and so has no trained
     pooler: `pooled_output` is the final state of the first token, [CLS].
 
-    Letters: b batch, s sequence, H hidden.
+    Letters: b batch, s sequence, p positions, H hidden.
 
     Args:
         vocabulary_size: Number of word pieces.
@@ -107,10 +107,7 @@ class SpanBertBackbone(Backbone):
             feature.name: keras.Input((None,), dtype=feature.dtype, name=feature.name)
             for feature in ENCODER_FEATURES
         }
-        x = self.embeddings(self.token_embedding(inputs["token_ids"]), inputs["segment_ids"])
-        bias = attention_bias(inputs["padding_mask"])
-        for layer in self.transformer_layers:
-            x = layer(x, bias)
+        x = self.states_at(inputs)
         super().__init__(
             inputs=inputs,
             outputs={"sequence_output": x, "pooled_output": x[:, 0, :]},
@@ -126,6 +123,25 @@ class SpanBertBackbone(Backbone):
         self.dropout = dropout
         self.max_sequence_length = max_sequence_length
         self.num_segments = num_segments
+
+    def states_at(self, inputs: dict[str, Any], positions: Any = None) -> Any:
+        """Computes final states, at given positions only: the last layer skips all others.
+
+        A task whose head looks at few positions ([CLS], masked pieces) trains faster on these than
+        on rows of `sequence_output`, which they equal.
+
+        Args:
+            inputs: The encoder's inputs, tensors or `keras.Input`s.
+            positions: int `[b, p]`.  `None`: all.
+
+        Returns:
+            float `[b, p, H]`, or `[b, s, H]` without `positions`.
+        """
+        x = self.embeddings(self.token_embedding(inputs["token_ids"]), inputs["segment_ids"])
+        bias = attention_bias(inputs["padding_mask"])
+        for layer in self.transformer_layers[:-1]:
+            x = layer(x, bias)
+        return self.transformer_layers[-1](x, bias, positions)
 
     @classmethod
     def from_preset(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras_hub.models import TextClassifier
 
-from spanbert_tf.features import PADDING_MASK
+from spanbert_tf.features import PADDING_MASK, TOKEN_IDS
 from spanbert_tf.metrics import classification_metrics
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
@@ -122,11 +122,12 @@ class SpanBertTextClassifier(TextsInMemory, TextClassifier):
         )
 
         inputs = backbone.input
-        states = backbone(inputs)
-        x = states["pooled_output"]
         if pooling == "mean":
             mean = keras.layers.GlobalAveragePooling1D(dtype="float32", name="mean_pooling")
-            x = mean(states["sequence_output"], mask=inputs[PADDING_MASK.name])
+            x = mean(backbone(inputs)["sequence_output"], mask=inputs[PADDING_MASK.name])
+        else:
+            cls_position = keras.ops.zeros_like(inputs[TOKEN_IDS.name][:, :1])
+            x = backbone.states_at(inputs, cls_position)[:, 0, :]
         outputs = self.output_dense(self.output_dropout(self.pooled_dense(x)))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
