@@ -1,7 +1,10 @@
 """The tensors that travel between stages: name, dtype, padding and meaning, written once.
 
 Pipelines pad with `pad_value`, models make their `keras.Input`s from `name` and `dtype`, exports
-name their signatures after them, and tests read all of it.  Letters: b batch, s sequence.
+name their signatures after them, and tests read all of it.
+
+Letters: b batch, s sequence, g given spans, t masked pieces of a row, p spans of a row, m pieces of
+a span.
 """
 
 from dataclasses import dataclass
@@ -33,6 +36,26 @@ PADDING_MASK = Feature("padding_mask", "int32", "bs", 0, "1 at a token, 0 at pad
 
 # What every encoder takes, in the order of the positional call form.
 ENCODER_FEATURES = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
+
+WORD_STARTS = Feature("word_starts", "int32", "bs", 0, "1 where a piece is the first of its word")
+
+GIVEN_SPANS = Feature(
+    "given_spans", "int32", "bg2", 0, "[start, end) of spans to mask first; empty ones are padding"
+)
+
+# What masking adds: targets of the masked language model, named as KerasHub names them, and those
+# of the span boundary objective.  A slot of weight 0 is unused and holds zeros.
+MASK_POSITIONS = Feature("mask_positions", "int32", "bt", 0, "where the masked pieces stand")
+MASK_IDS = Feature("mask_ids", "int32", "bt", 0, "the ids that stood there")
+MASK_WEIGHTS = Feature("mask_weights", "float32", "bt", 0, "1 at a target, 0 at an unused slot")
+SPAN_BOUNDARIES = Feature(
+    "span_boundaries", "int32", "bp2", 0, "positions of the pieces before and after each span"
+)
+SPAN_IDS = Feature("span_ids", "int32", "bpm", 0, "the ids that stood in each span, from its start")
+SPAN_WEIGHTS = Feature("span_weights", "float32", "bpm", 0, "1 at a target, 0 at an unused slot")
+
+MASKED_LM_FEATURES = (MASK_POSITIONS, MASK_IDS, MASK_WEIGHTS)
+SPAN_FEATURES = (SPAN_BOUNDARIES, SPAN_IDS, SPAN_WEIGHTS)
 
 # Names of the same tensors outside this package.  They appear only at its borders.
 HUGGING_FACE_NAMES = {
