@@ -1,4 +1,4 @@
-"""The table that pairs the encoder's variables with the keys of a BERT checkpoint.
+"""The table that pairs variables of encoder and heads with the keys of a BERT checkpoint.
 
 Pure data and array arithmetic: `spanbert_tf.convert` applies it, in both directions.
 """
@@ -35,6 +35,13 @@ DROPPED = {
     r"(classifier|qa_outputs)\.(weight|bias)": ("a fine-tuned task's head", logging.WARNING),
 }
 PREFIX = "bert."
+# Where a checkpoint with a masked language model's head has it.  Two of its tensors are others,
+# under a second name: the token embedding and the bias.
+MLM_PREFIX = "cls.predictions."
+MLM_COPIES = {
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -43,7 +50,7 @@ class Row:
     """One variable and the foreign tensors it is made of.
 
     Attributes:
-        owner: Dotted name of the variable's layer, from the backbone.
+        owner: Dotted name of the variable's layer, from the backbone or the head; "" for itself.
         attribute: Name of the variable in its layer.
         keys: Foreign keys, without prefix; several are laid side by side on the last axis.
         transposed: Whether the foreign tensors are the other way round, `[out, in]`.
@@ -110,3 +117,12 @@ def conversion_table(num_layers: int) -> list[Row]:
             *_layer_norm(f"{ours}.output_layer_norm", f"{theirs}.output.LayerNorm"),
         ]
     return rows
+
+
+def mlm_head_table() -> list[Row]:
+    """The table of a `MaskedLMHead`, without the token embedding, which is the encoder's."""
+    return [
+        *_dense("transform.dense", f"{MLM_PREFIX}transform.dense"),
+        *_layer_norm("transform.layer_norm", f"{MLM_PREFIX}transform.LayerNorm"),
+        Row("", "logits_bias", (f"{MLM_PREFIX}bias",)),
+    ]

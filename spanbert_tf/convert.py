@@ -8,25 +8,27 @@ import importlib.util
 import json
 import logging
 import os
-import re
-from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from safetensors.numpy import save_file
 
 from spanbert_tf.atomic import atomic_folder
+from spanbert_tf.checkpoint_tensors import (
+    assign,
+    drop_copies,
+    foreign_tensors,
+    known_tensors,
+    own_weights,
+)
 from spanbert_tf.conversion_table import (
-    DROPPED,
-    OLD_NAMES,
+    MLM_PREFIX,
     PREFIX,
     SETTINGS,
     SIZES,
-    Row,
     conversion_table,
+    mlm_head_table,
 )
 from spanbert_tf.hugging_face import (
     CONFIG_FILE,
@@ -35,7 +37,6 @@ from spanbert_tf.hugging_face import (
     TOKENIZER_CONFIG_FILE,
     VOCABULARY_FILE,
     CheckpointError,
-    is_float,
     is_preset,
     locate,
     read_config,
@@ -43,6 +44,7 @@ from spanbert_tf.hugging_face import (
     read_vocabulary,
 )
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 _DEFAULT_DROPOUT = 0.1  # Of a config that leaves it out.
@@ -76,6 +78,49 @@ def load_hugging_face(
         FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
         ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
     """
+    backbone, tokenizer, _ = _load(source, dtype, with_head=False)
+    return backbone, tokenizer
+
+
+def load_hugging_face_pretrainer(
+    source: str | os.PathLike[str], dtype: Any = None, span_boundary: bool = True
+) -> SpanBertPretrainer:
+    """Loads a BERT or SpanBERT checkpoint of the Hugging Face library, to pretrain it further.
+
+    The head of the masked language model is the checkpoint's, if it has one; that of the span
+    boundary objective, which no such checkpoint has, is new.
+
+    Args:
+        source: As for `load_hugging_face`.
+        dtype: As for `load_hugging_face`.
+        span_boundary: Whether the pretrainer has the span boundary objective.
+
+    Returns:
+        The pretrainer, with a preprocessor around the checkpoint's tokenizer.
+
+    Raises:
+        CheckpointError: As for `load_hugging_face`; or the head is not complete, or its output
+            layer is not the token embedding.
+        FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
+        ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
+    """
+    backbone, tokenizer, head = _load(source, dtype, with_head=True)
+    preprocessor = SpanBertPretrainerPreprocessor(
+        tokenizer, sequence_length=backbone.max_sequence_length
+    )
+    pretrainer = SpanBertPretrainer(backbone, preprocessor, span_boundary)
+    if head:
+        what = f"{source} does not hold a whole head of a masked language model"
+        assign(pretrainer.mlm_head, mlm_head_table(), head, what)
+    else:
+        _log.warning("%s has no head of a masked language model: it is new", source)
+    return pretrainer
+
+
+def _load(
+    source: str | os.PathLike[str], dtype: Any, *, with_head: bool
+) -> tuple[SpanBertBackbone, SpanBertTokenizer, dict[str, np.ndarray]]:
+    """Loads the encoder, and hands out the tensors of the masked language model's head."""
     folder = locate(source)
     config = read_config(folder)
     if is_preset(config):
@@ -84,14 +129,17 @@ def load_hugging_face(
     pieces, lowercase = read_vocabulary(folder)
     _check_vocabulary_size(len(pieces), arguments["vocabulary_size"], folder)
     # Everything small is checked before the weights are read.
-    tensors = _encoder_tensors(read_tensors(folder), folder)
+    tensors = known_tensors(read_tensors(folder), folder, with_head=with_head)
+    head = {key: tensors.pop(key) for key in list(tensors) if key.startswith(MLM_PREFIX)}
+    drop_copies(head, tensors, folder)
     backbone = SpanBertBackbone(**arguments, dtype=dtype)
-    _assign(backbone, tensors, folder)
-    return backbone, SpanBertTokenizer(pieces, lowercase=lowercase)
+    what = f"{folder} does not hold the encoder that its {CONFIG_FILE} describes"
+    assign(backbone, conversion_table(backbone.num_layers), tensors, what)
+    return backbone, SpanBertTokenizer(pieces, lowercase=lowercase), head
 
 
 def save_hugging_face(
-    backbone: SpanBertBackbone,
+    model: SpanBertBackbone | SpanBertPretrainer,
     tokenizer: SpanBertTokenizer,
     path: str | os.PathLike[str],
     overwrite: bool = False,
@@ -99,10 +147,12 @@ def save_hugging_face(
     """Writes a checkpoint that `transformers.BertModel` and `BertTokenizerFast` load.
 
     Weights are written as float32 safetensors, LoRA adapters merged into them.  There is no pooler:
-    load with `BertModel.from_pretrained(path, add_pooling_layer=False)`.
+    load with `BertModel.from_pretrained(path, add_pooling_layer=False)`.  A pretrainer's has the
+    head of the masked language model too: load with `BertForMaskedLM.from_pretrained(path)`.  The
+    head of the span boundary objective has no place there and is dropped, with a line in the log.
 
     Args:
-        backbone: The encoder.
+        model: The encoder, or a pretrainer.
         tokenizer: Its tokenizer.
         path: The folder to make; it appears whole or not at all.
         overwrite: Whether a folder that exists is replaced.
@@ -113,19 +163,28 @@ def save_hugging_face(
             `ValueError`.
     """
     with atomic_folder(path, overwrite) as folder:
-        _write_hugging_face(backbone, tokenizer, folder)
+        _write_hugging_face(model, tokenizer, folder)
 
 
 def _write_hugging_face(
-    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, folder: Path
+    model: SpanBertBackbone | SpanBertPretrainer, tokenizer: SpanBertTokenizer, folder: Path
 ) -> None:
+    pretrainer = model if isinstance(model, SpanBertPretrainer) else None
+    backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
     pieces = tokenizer.get_vocabulary()
     _check_vocabulary_size(len(pieces), backbone.vocabulary_size, "the tokenizer")
-    save_file(_foreign_tensors(backbone), folder / SAFETENSORS_FILE, metadata={"format": "pt"})
+    tensors = foreign_tensors(backbone, conversion_table(backbone.num_layers))
+    if pretrainer is not None:
+        # The encoder of a model with a head has its prefix.
+        tensors = {PREFIX + key: tensor for key, tensor in tensors.items()}
+        tensors |= foreign_tensors(pretrainer.mlm_head, mlm_head_table())
+        for variable in own_weights(pretrainer.sbo_head) if pretrainer.sbo_head else []:
+            _log.info("%s is dropped: BERT has no span boundary objective", variable.path)
+    save_file(tensors, folder / SAFETENSORS_FILE, metadata={"format": "pt"})
     config = {
         **SETTINGS,
         **{theirs: getattr(backbone, ours) for ours, theirs in SIZES.items()},
-        "architectures": ["BertModel"],
+        "architectures": ["BertModel" if pretrainer is None else "BertForMaskedLM"],
         "attention_probs_dropout_prob": backbone.dropout,
         "hidden_dropout_prob": backbone.dropout,
         "pad_token_id": tokenizer.pad_token_id,
@@ -236,84 +295,3 @@ def _check_vocabulary_size(num_pieces: int, num_rows: int, where: object) -> Non
         f"{where}: {num_pieces} word pieces for {num_rows} embeddings; expected as many, or a few "
         f"less where the number of embeddings is rounded up to a multiple of {_PADDING_MULTIPLE}"
     )
-
-
-def _encoder_tensors(tensors: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
-    """Gives keys their present names, and drops what the table of dropped keys names."""
-    kept: dict[str, np.ndarray] = {}
-    for key, tensor in tensors.items():
-        name = key.removeprefix(PREFIX)
-        dropped = [row for pattern, row in DROPPED.items() if re.fullmatch(pattern, name)]
-        if dropped:
-            reason, level = dropped[0]
-            _log.log(level, "%s: %s is dropped: %s", folder, key, reason)
-            continue
-        for old, new in OLD_NAMES.items():
-            name = re.sub(rf"{re.escape(old)}$", new, name)
-        if name in kept:
-            raise CheckpointError(f"{folder} holds {name} twice, under an old and a new name")
-        kept[name] = tensor
-    return kept
-
-
-def _assign(backbone: SpanBertBackbone, tensors: dict[str, np.ndarray], folder: Path) -> None:
-    table = conversion_table(backbone.num_layers)
-    variables = [getattr(_owner(backbone, row), row.attribute) for row in table]
-    _check_complete(backbone, {id(variable) for variable in variables})
-    expected = dict(_expected_shapes(table, variables))
-    problems = [f"missing: {key} {expected[key]}" for key in expected if key not in tensors]
-    problems += [f"unknown: {key} {tensors[key].shape}" for key in tensors if key not in expected]
-    for key in expected.keys() & tensors.keys():
-        tensor = tensors[key]
-        if tensor.shape != expected[key] or not is_float(tensor):
-            got = f"{tensor.dtype} {tensor.shape}"
-            problems.append(f"{key}: expected float {expected[key]}, got {got}")
-    if problems:
-        raise CheckpointError(
-            f"{folder} does not hold the encoder that its {CONFIG_FILE} describes:\n  "
-            + "\n  ".join(sorted(problems))
-        )
-    for row, variable in zip(table, variables, strict=True):
-        variable.assign(row.to_keras([tensors[key] for key in row.keys]).astype("float32"))
-
-
-def _owner(backbone: SpanBertBackbone, row: Row) -> Any:
-    match = re.fullmatch(r"transformer_layers\.(\d+)\.(.+)", row.owner)
-    if match:
-        return attrgetter(match[2])(backbone.transformer_layers[int(match[1])])
-    return attrgetter(row.owner)(backbone)
-
-
-def _expected_shapes(
-    table: list[Row], variables: list[Any]
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for row, variable in zip(table, variables, strict=True):
-        *outer, last = variable.shape
-        shape = (*outer, last // len(row.keys))
-        for key in row.keys:
-            yield key, shape[::-1] if row.transposed else shape
-
-
-def _foreign_tensors(backbone: SpanBertBackbone) -> dict[str, np.ndarray]:
-    tensors: dict[str, np.ndarray] = {}
-    written: set[int] = set()
-    for row in conversion_table(backbone.num_layers):
-        owner = _owner(backbone, row)
-        if getattr(owner, "quantization_mode", None):
-            raise CheckpointError(
-                f"{row.owner} is quantized to {owner.quantization_mode}; expected the backbone as "
-                f"it was before `quantize`"
-            )
-        # With LoRA the attribute is no variable but the kernel and its adapter, merged.
-        variable = getattr(owner, row.attribute)
-        merged = owner.weights if getattr(owner, "lora_enabled", False) else []
-        written.update(map(id, [variable, *merged]))
-        value = keras.ops.convert_to_numpy(variable).astype("float32")
-        tensors.update(zip(row.keys, row.to_foreign(value), strict=True))
-    _check_complete(backbone, written)
-    return tensors
-
-
-def _check_complete(backbone: SpanBertBackbone, converted: set[int]) -> None:
-    if left := [v.path for v in backbone.weights if id(v) not in converted]:
-        raise CheckpointError(f"these variables are in no row of the conversion table: {left}")

@@ -16,8 +16,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, load_hugging_face, save_hugging_face
-from spanbert_tf.conversion_table import conversion_table
-from spanbert_tf.convert import bundled_minilm, convert
+from spanbert_tf.conversion_table import conversion_table, mlm_head_table
+from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face_pretrainer
 from spanbert_tf.hugging_face import CheckpointError
 from tests.checkpoints import (
     CONFIG,
@@ -176,6 +176,134 @@ def test_a_tokenizer_of_another_size_is_refused(checkpoint: Path, tmp_path: Path
     backbone, _ = load_hugging_face(checkpoint)
     with pytest.raises(CheckpointError, match="5 word pieces for 13 embeddings"):
         save_hugging_face(backbone, SpanBertTokenizer(SPECIAL), tmp_path / "saved")
+
+
+# The head of the masked language model.
+
+
+def head_tensors(seed: int = 3) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    shapes = {
+        "bias": (13,),
+        "transform.dense.weight": (6, 6),
+        "transform.dense.bias": (6,),
+        "transform.LayerNorm.weight": (6,),
+        "transform.LayerNorm.bias": (6,),
+    }
+    return {
+        f"cls.predictions.{key}": generator.standard_normal(shape).astype("float32")
+        for key, shape in shapes.items()
+    }
+
+
+def masked_lm_tensors() -> dict[str, np.ndarray]:
+    """What a `BertForMaskedLM` saves, and what old files have beside it."""
+    encoder = random_tensors(CONFIG)
+    head = head_tensors()
+    return {
+        **{f"bert.{key}": tensor for key, tensor in encoder.items()},
+        **head,
+        "cls.predictions.decoder.weight": encoder["embeddings.word_embeddings.weight"],
+        "cls.predictions.decoder.bias": head["cls.predictions.bias"],
+        "cls.seq_relationship.weight": np.zeros((2, 6), "float32"),
+    }
+
+
+def test_every_key_of_the_head_stands_once():
+    keys = [key for row in mlm_head_table() for key in row.keys]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == head_tensors().keys()
+
+
+def test_pretrainer_to_checkpoint_and_back(tmp_path: Path, caplog: Any):
+    source = write_checkpoint(tmp_path / "source", masked_lm_tensors())
+    pretrainer = load_hugging_face_pretrainer(source)
+    assert pretrainer.sbo_head is not None
+    tokenizer = pretrainer.preprocessor.tokenizer
+    with caplog.at_level(logging.INFO, "spanbert_tf"):
+        save_hugging_face(pretrainer, tokenizer, tmp_path / "saved")
+    dropped = [r.args[0] for r in caplog.records if "no span boundary objective" in r.message]
+    assert dropped == [
+        v.path
+        for v in pretrainer.sbo_head.weights
+        if v is not pretrainer.backbone.token_embedding.embeddings
+    ]
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    expected = {
+        **{f"bert.{key}": x for key, x in encoder_part(random_tensors(CONFIG)).items()},
+        **head_tensors(),
+    }
+    assert saved.keys() == expected.keys()
+    for key, tensor in saved.items():
+        np.testing.assert_array_equal(tensor, expected[key])
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"] == [
+        "BertForMaskedLM"
+    ]
+
+    again = load_hugging_face_pretrainer(tmp_path / "saved", "mixed_bfloat16", span_boundary=False)
+    assert again.sbo_head is None
+    assert again.mlm_head.dtype_policy.name == "mixed_bfloat16"
+    assert_same_backbone(load_hugging_face(tmp_path / "saved")[0], again.backbone)
+    for one, two in zip(
+        again.mlm_head.get_weights(), pretrainer.mlm_head.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_logits_equal_hugging_face(tmp_path: Path):
+    torch = pytest.importorskip("torch", reason="the oracle is the Hugging Face library's BERT")
+    transformers = pytest.importorskip("transformers")
+    source = write_checkpoint(tmp_path / "source", masked_lm_tensors())
+    pretrainer = load_hugging_face_pretrainer(source)
+    save_hugging_face(pretrainer, pretrainer.preprocessor.tokenizer, tmp_path / "saved")
+    inputs = random_inputs(CONFIG, batch=3, length=7)
+    states = pretrainer.backbone(inputs)["sequence_output"]
+    logits = np.asarray(pretrainer.mlm_head(states))
+    for folder in (source, tmp_path / "saved"):
+        model, report = transformers.BertForMaskedLM.from_pretrained(
+            folder, output_loading_info=True
+        )
+        assert not report["missing_keys"]
+        with torch.no_grad():
+            theirs = model.eval()(
+                torch.tensor(inputs["token_ids"]),
+                token_type_ids=torch.tensor(inputs["segment_ids"]),
+                attention_mask=torch.tensor(inputs["padding_mask"]),
+            ).logits.numpy()
+        np.testing.assert_allclose(logits, theirs, atol=2e-5)
+
+
+def test_a_checkpoint_without_a_head_gives_a_new_one(checkpoint: Path, caplog: Any):
+    pretrainer = load_hugging_face_pretrainer(checkpoint)
+    assert "has no head of a masked language model: it is new" in caplog.text
+    assert_same_backbone(pretrainer.backbone, load_hugging_face(checkpoint)[0])
+
+
+def test_a_bias_under_its_second_name_alone(tmp_path: Path):
+    tensors = masked_lm_tensors()
+    bias = tensors.pop("cls.predictions.bias")
+    pretrainer = load_hugging_face_pretrainer(write_checkpoint(tmp_path, tensors))
+    np.testing.assert_array_equal(pretrainer.mlm_head.logits_bias, bias)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cls.predictions.transform.dense.bias", None, r"missing: .*dense\.bias \(6,\)"),
+        ("cls.predictions.more", np.zeros(3, "float32"), r"unknown: cls\.predictions\.more"),
+        (
+            "cls.predictions.decoder.weight",
+            np.zeros((13, 6), "float32"),
+            r"expected cls\.predictions\.decoder\.weight to equal embeddings\.word_embeddings",
+        ),
+    ],
+)
+def test_a_damaged_head(key: str, value: Any, message: str, tmp_path: Path):
+    tensors = {**masked_lm_tensors(), key: value}
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    with pytest.raises(CheckpointError, match=message):
+        load_hugging_face_pretrainer(write_checkpoint(tmp_path, tensors))
 
 
 # The forms a checkpoint comes in.

@@ -19,9 +19,11 @@ import tensorflow as tf
 
 from spanbert_tf.data.bucketing import default_buckets
 from spanbert_tf.data.packing import pack_segments
+from spanbert_tf.export.pretraining_heads import head_objects
 from spanbert_tf.export.saved_model import saved_model_folder, track_vocabulary
 from spanbert_tf.features import TF_HUB_NAMES
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 _TEXT = tf.TensorSpec([None], tf.string, "text")
@@ -52,7 +54,7 @@ def all_outputs(backbone: SpanBertBackbone) -> keras.Model:
 
 
 def export_encoder(
-    backbone: SpanBertBackbone,
+    model: SpanBertBackbone | SpanBertPretrainer,
     tokenizer: SpanBertTokenizer,
     path: str | os.PathLike[str],
     overwrite: bool = False,
@@ -79,7 +81,7 @@ def export_encoder(
     backbone's `max_sequence_length`.
 
     Args:
-        backbone: The encoder.
+        model: The encoder, or a pretrainer, whose heads are exported with its encoder.
         tokenizer: The tokenizer that belongs to it.
         path: The folder to make.  TF Serving wants `<name>/<version>`, such as
             `saved_models/spanbert_base/1`.
@@ -91,6 +93,8 @@ def export_encoder(
         ValueError: Backbone and tokenizer have different vocabulary sizes, or the graph has an
             operation that TF Serving lacks.
     """
+    pretrainer = model if isinstance(model, SpanBertPretrainer) else None
+    backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
     if backbone.vocabulary_size < tokenizer.vocabulary_size():
         raise ValueError(
             f"the tokenizer has {tokenizer.vocabulary_size()} pieces, more than the backbone's "
@@ -98,6 +102,8 @@ def export_encoder(
         )
     with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
         root, signatures = _encoder_object(backbone, tokenizer)
+        for name, head in head_objects(pretrainer).items() if pretrainer else ():
+            setattr(root, name, head)
         track_vocabulary(root, tokenizer, Path(assets))
         tf.saved_model.save(root, str(folder), signatures=signatures)
 

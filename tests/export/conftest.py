@@ -11,6 +11,7 @@ import pytest
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.serving import export_classifier
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import (
     SpanBertTextClassifier,
     SpanBertTextClassifierPreprocessor,
@@ -59,14 +60,26 @@ def classifier(tokenizer: SpanBertTokenizer, backbone: SpanBertBackbone) -> Span
 
 
 @pytest.fixture(scope="session")
+def pretrainer(backbone: SpanBertBackbone) -> SpanBertPretrainer:
+    pretrainer = SpanBertPretrainer(backbone, max_targets=5)
+    generator = np.random.default_rng(9)
+    for weight in [*pretrainer.mlm_head.weights, *pretrainer.sbo_head.weights]:
+        if weight is not backbone.token_embedding.embeddings:
+            weight.assign(weight + 0.3 * generator.standard_normal(weight.shape))
+    return pretrainer
+
+
+@pytest.fixture(scope="session")
 def models(
     tmp_path_factory: pytest.TempPathFactory,
     tokenizer: SpanBertTokenizer,
     backbone: SpanBertBackbone,
     classifier: SpanBertTextClassifier,
+    pretrainer: SpanBertPretrainer,
 ) -> Path:
-    """A folder with the SavedModels `encoder/1`, `preprocessor/1` and `classifier/1`."""
+    """A folder with `encoder/1`, `preprocessor/1`, `classifier/1` and `pretrained/1`."""
     folder = tmp_path_factory.mktemp("saved_models")
+    export_encoder(pretrainer, tokenizer, folder / "pretrained" / "1")
     export_encoder(backbone, tokenizer, folder / "encoder" / "1")
     export_preprocessor(tokenizer, folder / "preprocessor" / "1", sequence_length=12)
     export_classifier(classifier, folder / "classifier" / "1")

@@ -75,6 +75,23 @@ def preprocessor_results(folder: Path) -> dict[str, object]:
     }
 
 
+def pretrained_results(folder: Path, features: dict[str, tf.Tensor]) -> dict[str, object]:
+    encoder = tf.saved_model.load(str(folder / "pretrained" / "1"))
+    ids, mask, segments = (features[n] for n in ("token_ids", "padding_mask", "segment_ids"))
+    states = encoder({"input_word_ids": ids, "input_mask": mask, "input_type_ids": segments})
+    states = states["sequence_output"]
+    boundaries = tf.constant([[[0, 3], [4, 7]], [[0, 4], [0, 4]]])
+    lists = {"encoder": encoder, "mlm": encoder.mlm, "sbo": encoder.sbo}
+    return {
+        "mlm_logits": encoder.mlm(states, tf.constant([[1, 6, 2], [3, 0, 0]])),
+        "sbo_logits": encoder.sbo(states, boundaries, tf.constant([[1, 0], [2, 4]])),
+        **{
+            f"trainable_of_{name}": [variable.name for variable in part.trainable_variables]
+            for name, part in lists.items()
+        },
+    }
+
+
 def classifier_results(folder: Path) -> dict[str, object]:
     classifier = tf.saved_model.load(str(folder / "classifier" / "1"))
     texts = tf.constant(["A fine film.", "the plot was very, very dull and the music loud", ""])
@@ -110,6 +127,7 @@ def main(folder: Path) -> None:
     results = {
         **encoder_results(folder, features),
         **preprocessor_results(folder),
+        **pretrained_results(folder, features),
         **classifier_results(folder),
         **hub_results(folder, features),
         "modules": sorted(name for name in sys.modules if name.split(".")[0] == "spanbert_tf"),

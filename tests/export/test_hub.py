@@ -13,6 +13,7 @@ from spanbert_tf.export import saved_model
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.saved_model import custom_operations
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 # Nearly all of them wait for the exports and for the fresh process.
@@ -137,7 +138,33 @@ def test_gradient_reaches_every_variable(models: Path, features: Arrays):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.name
 
 
-@pytest.mark.parametrize("name", ["encoder", "preprocessor", "classifier"])
+def test_heads_of_a_pretrainer(
+    in_fresh_process: Arrays, pretrainer: SpanBertPretrainer, features: Arrays
+):
+    states = np.asarray(pretrainer.backbone(features)["sequence_output"])
+    masked = np.stack([states[0, [1, 6, 2]], states[1, [3, 0, 0]]])
+    assert_close(in_fresh_process["mlm_logits"], pretrainer.mlm_head(masked))
+    left = np.stack([states[0, [0, 4]], states[1, [0, 0]]])
+    right = np.stack([states[0, [3, 7]], states[1, [4, 4]]])
+    offsets = np.array([[1, 0], [2, 4]], "int32")
+    assert_close(in_fresh_process["sbo_logits"], pretrainer.sbo_head(left, right, offsets))
+
+
+def test_weights_of_heads_are_their_own(
+    in_fresh_process: Arrays, pretrainer: SpanBertPretrainer, backbone: SpanBertBackbone
+):
+    """Four of the masked language model's transform and its bias; twice four, places and bias."""
+    counts = {n: len(in_fresh_process[f"trainable_of_{n}"]) for n in ("encoder", "mlm", "sbo")}
+    assert counts == {"encoder": len(backbone.trainable_variables), "mlm": 5, "sbo": 10}
+
+
+def test_encoder_alone_has_no_heads(models: Path):
+    encoder = tf.saved_model.load(str(models / "encoder" / "1"))
+    assert not hasattr(encoder, "mlm")
+    assert not hasattr(encoder, "sbo")
+
+
+@pytest.mark.parametrize("name", ["encoder", "preprocessor", "classifier", "pretrained"])
 def test_operations_are_those_of_tf_serving(models: Path, name: str):
     operations = custom_operations(models / name / "1")
     assert "FastWordpieceTokenizeWithOffsets" in operations
