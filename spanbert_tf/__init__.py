@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    from spanbert_tf.convert import load_hugging_face, save_hugging_face
+    from spanbert_tf.convert import (
+        load_hugging_face,
+        load_hugging_face_pretrainer,
+        save_hugging_face,
+    )
     from spanbert_tf.export.hub import export_encoder, export_preprocessor
     from spanbert_tf.export.loading import load, load_tokenizer
     from spanbert_tf.export.serving import export_classifier
+    from spanbert_tf.layers.span_masking import SpanMasking
     from spanbert_tf.models.backbone import SpanBertBackbone
+    from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
     from spanbert_tf.models.text_classifier import (
         SpanBertTextClassifier,
         SpanBertTextClassifierPreprocessor,
@@ -28,33 +34,41 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SpanBertBackbone",
+    "SpanBertPretrainer",
+    "SpanBertPretrainerPreprocessor",
     "SpanBertTextClassifier",
     "SpanBertTextClassifierPreprocessor",
     "SpanBertTokenizer",
+    "SpanMasking",
     "__version__",
     "export_classifier",
     "export_encoder",
     "export_preprocessor",
     "load",
     "load_hugging_face",
+    "load_hugging_face_pretrainer",
     "load_tokenizer",
     "save_hugging_face",
 ]
 
 _MODULES = {
     "SpanBertBackbone": "spanbert_tf.models.backbone",
+    "SpanBertPretrainer": "spanbert_tf.models.pretrainer",
+    "SpanBertPretrainerPreprocessor": "spanbert_tf.models.pretrainer",
     "SpanBertTextClassifier": "spanbert_tf.models.text_classifier",
     "SpanBertTextClassifierPreprocessor": "spanbert_tf.models.text_classifier",
     "SpanBertTokenizer": "spanbert_tf.tokenizer",
+    "SpanMasking": "spanbert_tf.layers.span_masking",
     "export_classifier": "spanbert_tf.export.serving",
     "export_encoder": "spanbert_tf.export.hub",
     "export_preprocessor": "spanbert_tf.export.hub",
     "load": "spanbert_tf.export.loading",
     "load_hugging_face": "spanbert_tf.convert",
+    "load_hugging_face_pretrainer": "spanbert_tf.convert",
     "load_tokenizer": "spanbert_tf.export.loading",
     "save_hugging_face": "spanbert_tf.convert",
 }
-_CLASS_MODULES = {module for name, module in _MODULES.items() if name.startswith("SpanBert")}
+_CLASS_MODULES = {module for name, module in _MODULES.items() if name.startswith("Span")}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import os
 import secrets
@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+INCOMPLETE = ".incomplete-"  # How the names of what is not whole begin.
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     _refuse_existing(final, overwrite)
     final.parent.mkdir(parents=True, exist_ok=True)
     # `mkdir`, not `tempfile`: the folder shall have the permissions of any other new folder.
-    temporary = final.parent / f".incomplete-{secrets.token_hex(8)}"
+    temporary = final.parent / f"{INCOMPLETE}{secrets.token_hex(8)}"
     temporary.mkdir()
     try:
         yield temporary
@@ -46,6 +48,22 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a new name beside `path`; what the body writes there takes the name `path`.
+
+    Whatever ends the body early leaves `path` as it was.
+    """
+    temporary = path.with_name(f"{INCOMPLETE}{secrets.token_hex(8)}-{path.name}")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _refuse_existing(final: Path, overwrite: bool) -> None:
@@ -62,11 +80,15 @@ def _flush_to_disk(folder: Path) -> None:
             entry = os.path.join(parent, name)
             if os.path.islink(entry):
                 continue
-            descriptor = os.open(entry, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _flush(entry)
+
+
+def _flush(path: str | os.PathLike[str]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _move_into_place(temporary: Path, final: Path) -> None:

@@ -18,6 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from spanbert_tf import __version__
+from spanbert_tf.cli_output import (
+    show_demo,
+    show_evaluated,
+    show_finetuned,
+    show_predictions,
+    show_prepared,
+)
+from spanbert_tf.data.preparation import Preparation
 from spanbert_tf.settings import FineTuning
 
 SOURCE_HELP = "folder of a Hugging Face checkpoint, hf://user/repo, or folder of a Keras preset"
@@ -66,16 +74,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_convert, _add_export, _add_finetune, _add_evaluate, _add_predict):
+    for add in (
+        *(_add_demo, _add_convert, _add_export, _add_finetune, _add_evaluate, _add_predict),
+        *(_add_train_vocab, _add_prepare),
+    ):
         add(commands)
     return parser
 
 
 def _runner(command: str) -> Callable[[argparse.Namespace], Any]:
     """Finds what a command does; only now is TensorFlow imported."""
-    module = "demo" if command == "demo" else "commands"
+    modules = {"demo": "demo", "train-vocab": "corpus_commands", "prepare": "corpus_commands"}
     with _silent_start():
-        return getattr(import_module(f"spanbert_tf.{module}"), f"run_{command}")
+        module = import_module(f"spanbert_tf.{modules.get(command, 'commands')}")
+    return getattr(module, f"run_{command.replace('-', '_')}")
 
 
 def _command(
@@ -99,7 +111,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         "convert a real encoder, fine-tune it for sentiment, export and serve it",
-        _show_demo,
+        show_demo,
         "spanbert-tf demo",
     )
     command.add_argument(
@@ -151,7 +163,7 @@ def _add_finetune(commands: Any) -> None:
         commands,
         "finetune",
         "fine-tune a text classifier on your own labelled texts",
-        _show_finetuned,
+        show_finetuned,
         "spanbert-tf finetune --train reviews.tsv --output runs/reviews",
     )
     data = command.add_argument_group("data (TSV, CSV or JSONL with column names; .gz is fine)")
@@ -174,8 +186,13 @@ def _add_finetune(commands: Any) -> None:
     )
     _add_overwrite(model)
     model.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    _add_settings(command, FineTuning)
+
+
+def _add_settings(command: argparse.ArgumentParser, settings_class: type) -> None:
+    """Adds an option for each field of a settings class, explained in its own words."""
     settings = command.add_argument_group("settings")
-    for field in fields(FineTuning):
+    for field in fields(settings_class):
         kind = field.metadata["type"]
         default = "" if field.default is None else f" (default: {field.default})"
         settings.add_argument(
@@ -193,7 +210,7 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         "score a fine-tuned classifier on labelled texts",
-        _show_evaluated,
+        show_evaluated,
         "spanbert-tf evaluate runs/reviews/classifier --data test.tsv",
     )
     command.add_argument("model", metavar="MODEL", type=Path, help="folder of a classifier preset")
@@ -206,7 +223,7 @@ def _add_predict(commands: Any) -> None:
         commands,
         "predict",
         "label texts with a fine-tuned classifier",
-        _show_predictions,
+        show_predictions,
         'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."',
     )
     command.add_argument(
@@ -215,6 +232,70 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("texts", metavar="TEXT", nargs="*", help="texts to label")
     command.add_argument(
         "--input", metavar="FILE", help="texts to label, one a line; - reads standard input"
+    )
+
+
+def _add_train_vocab(commands: Any) -> None:
+    command = _command(
+        commands,
+        "train-vocab",
+        "learn a vocabulary of word pieces from raw text",
+        lambda result: f"wrote {result['pieces']:,} word pieces to {result['vocabulary']}",
+        "spanbert-tf train-vocab texts/ --output vocab.txt --size 30000",
+    )
+    _add_corpus(command)
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="file to write, a piece a line"
+    )
+    command.add_argument(
+        "--size", type=int, default=30_000, metavar="N", help="number of pieces (default: 30000)"
+    )
+    _add_overwrite(command)
+
+
+def _add_prepare(commands: Any) -> None:
+    command = _command(
+        commands,
+        "prepare",
+        "make a corpus to pretrain on: raw text to shards of tokenised blocks",
+        show_prepared,
+        "spanbert-tf prepare texts/ --vocabulary vocab.txt --output corpus",
+    )
+    _add_corpus(command)
+    command.add_argument(
+        "--vocabulary", type=Path, required=True, metavar="FILE", help="word pieces, one a line"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where the corpus goes; one that is there in part is completed",
+    )
+    command.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    command.add_argument(
+        "--runner", metavar="NAME", help="an Apache Beam runner to do it, such as DirectRunner"
+    )
+    command.add_argument(
+        "--runner-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option of the runner, such as --flink_master=host:8081; may be repeated",
+    )
+    _add_settings(command, Preparation)
+
+
+def _add_corpus(parser: Any) -> None:
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        help=".txt (a blank line ends a document) or .jsonl, plain or .gz, or folders of them",
+    )
+    parser.add_argument(
+        "--lowercase", action="store_true", help="put text in lower case and strip accents"
     )
 
 
@@ -229,56 +310,6 @@ def _add_columns(parser: Any) -> None:
         parser.add_argument(
             f"--{name}-column", metavar="NAME", help=f"column of the {what} (default: by its name)"
         )
-
-
-def _show_demo(result: dict[str, Any]) -> str:
-    return (
-        f"Done in {result['seconds']} s. Ask it yourself, or train on your own texts:\n"
-        f'  spanbert-tf predict {result["saved_model"]} "..."\n'
-        "  spanbert-tf finetune --train my.tsv --output runs/mine"
-    )
-
-
-def _show_figures(figures: dict[str, float]) -> str:
-    order = ("accuracy", "precision", "recall", "f1", "loss")
-    return ", ".join(f"{name} {figures[name]:.4f}" for name in order if name in figures)
-
-
-def _show_evaluated(result: dict[str, Any]) -> str:
-    return f"{result['texts']} texts: {_show_figures(result)}"
-
-
-def _show_finetuned(result: dict[str, Any]) -> str:
-    if "table" in result:
-        return result["table"]
-    lines = [f"trained on {result['train_size']} texts; best epoch: {result['best_epoch']}"]
-    if result["validation"]:
-        figures = _show_figures(result["validation"])
-        lines.append(f"validation, {result['validation_size']} texts: {figures}")
-    if result["test"]:
-        lines.append(f"test, {_show_evaluated(result['test'])}")
-    return "\n".join(
-        [
-            *lines,
-            f"classifier (Keras preset): {result['classifier']}",
-            f"text in, label out (SavedModel): {result['saved_model']}",
-            "ask it:",
-            f'  spanbert-tf predict {result["saved_model"]} "..."',
-        ]
-    )
-
-
-def _show_predictions(result: list[dict[str, Any]]) -> str:
-    width = max(len(answer["label"]) for answer in result)
-    return "\n".join(
-        f"{answer['label']:<{width}}  {answer['score']:.3f}  {_one_line(answer['text'])}"
-        for answer in result
-    )
-
-
-def _one_line(text: str, width: int = 100) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.serving import export_classifier, load_served
 from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -34,11 +35,16 @@ def run_convert(arguments: Namespace) -> dict[str, Any]:
 def run_export(arguments: Namespace) -> dict[str, Any]:
     """Writes a SavedModel of a classifier or of an encoder."""
     source, destination = arguments.source, arguments.destination
-    if _is_classifier(Path(source)):
+    if _is_task(Path(source), SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(source)
         tokenizer = classifier.preprocessor.tokenizer
         export_classifier(classifier, destination, arguments.overwrite)
         result = {"classifier": str(destination)}
+    elif _is_task(Path(source), SpanBertPretrainer):
+        pretrainer = SpanBertPretrainer.from_preset(source)
+        tokenizer = SpanBertTokenizer.from_preset(source)
+        export_encoder(pretrainer, tokenizer, destination, arguments.overwrite)
+        result = {"encoder with pretraining heads": str(destination)}
     else:
         backbone, tokenizer = _load_encoder(source)
         export_encoder(backbone, tokenizer, destination, arguments.overwrite)
@@ -114,7 +120,7 @@ def progress() -> Iterator[int]:
 def run_evaluate(arguments: Namespace) -> dict[str, Any]:
     """Scores a classifier on labelled texts."""
     _require_folder(arguments.model)
-    if not _is_classifier(arguments.model):
+    if not _is_task(arguments.model, SpanBertTextClassifier):
         raise ValueError(
             f"{arguments.model} is no preset of a classifier; `spanbert-tf finetune` writes one "
             "as `classifier` in its output folder"
@@ -134,7 +140,7 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
         raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
     if (arguments.model / "saved_model.pb").is_file():
         predictions = _ask_saved_model(arguments.model, texts, pairs)
-    elif _is_classifier(arguments.model):
+    elif _is_task(arguments.model, SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
         predictions = classifier.classify((texts, pairs) if pairs else texts)
     else:
@@ -200,9 +206,9 @@ def _is_preset(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() and is_preset(read_config(folder))
 
 
-def _is_classifier(folder: Path) -> bool:
+def _is_task(folder: Path, task_class: type) -> bool:
     task = folder / "task.json"
-    return task.is_file() and SpanBertTextClassifier.__name__ in task.read_text("utf-8")
+    return task.is_file() and f'"{task_class.__name__}"' in task.read_text("utf-8")
 
 
 def _require_folder(folder: Path) -> None:

@@ -10,11 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from spanbert_tf import load_hugging_face_pretrainer
 from spanbert_tf.cli import build_parser, main
+from spanbert_tf.data.pretraining import PretrainingBatches
 from tests.checkpoints import write_checkpoint
 
-COMMANDS = ("demo", "convert", "export", "finetune", "evaluate", "predict")
+COMMANDS = (
+    *("demo", "convert", "export", "finetune", "evaluate", "predict"),
+    *("train-vocab", "prepare"),
+)
 # Pieces of `tests.checkpoints.vocabulary`: w1 says yes and w2 says no.
 TRAIN = "text\tlabel\n" + "".join(f"w1 w4 {'w4 ' * (i % 3)}\tyes\nw2 w5\tno\n" for i in range(12))
 FAST = ("--epochs", "2", "--batch-size", "4", "--learning-rate", "3e-2", "--sequence-length", "8")
@@ -101,6 +107,48 @@ def test_export_of_an_encoder(checkpoint: Path, tmp_path: Path, capsys: pytest.C
     )
     assert set(result) == {"encoder", "preprocessor"}
     assert all((Path(folder) / "saved_model.pb").is_file() for folder in result.values())
+
+
+def test_export_of_a_pretrainer(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    pretrainer = load_hugging_face_pretrainer(checkpoint)
+    pretrainer.save_to_preset(str(tmp_path / "pretrainer"))
+    result = run(capsys, "export", tmp_path / "pretrainer", tmp_path / "encoder" / "1")
+    assert result == {"encoder with pretraining heads": str(tmp_path / "encoder" / "1")}
+    restored = tf.saved_model.load(str(tmp_path / "encoder" / "1"))
+    assert restored.mlm.variables
+    assert restored.sbo.variables
+
+
+def test_corpus_from_raw_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    text = tmp_path / "texts" / "a.txt"
+    text.parent.mkdir()
+    text.write_text("Snow melts in spring.\nThen rivers rise.\n\nIce is frozen water.\n\n" * 20)
+    vocabulary = tmp_path / "vocab.txt"
+    learnt = run(capsys, "train-vocab", text.parent, "--output", vocabulary, "--size", 60)
+    assert learnt == {
+        "vocabulary": str(vocabulary),
+        "pieces": len(vocabulary.read_text("utf-8").splitlines()),
+    }
+    assert "--overwrite" in run(capsys, "train-vocab", text, "--output", vocabulary, code=1)
+
+    words = ("prepare", text.parent, "--vocabulary", vocabulary, "--output", tmp_path / "corpus")
+    options = ("--workers", 1, "--sequence-length", 16)
+    prepared = run(capsys, *words, *options)
+    assert prepared["documents"] == 40
+    assert prepared["reused"] == 0
+    again = run(capsys, *words, *options)
+    assert again == {**prepared, "reused": prepared["shards"]}
+    refused = run(capsys, *words, "--workers", 1, "--sequence-length", 32, code=1)
+    assert "sequence_length" in refused
+
+    batches = PretrainingBatches(tmp_path / "corpus", token_budget=128)
+    pieces = sum(
+        int(np.sum(row["padding_mask"])) - 2 * len(row["padding_mask"])
+        for row, _ in batches.dataset(endless=False).as_numpy_iterator()
+    )
+    assert pieces == prepared["pieces"]
 
 
 def test_finetune_writes_a_classifier_that_answers(

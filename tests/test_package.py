@@ -17,9 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"jax", "keras", "keras_hub", "numpy", "tensorflow", "tensorflow_text", "torch"}
 REGISTERED_CLASSES = [
     "SpanBertBackbone",
+    "SpanBertPretrainer",
+    "SpanBertPretrainerPreprocessor",
     "SpanBertTextClassifier",
     "SpanBertTextClassifierPreprocessor",
     "SpanBertTokenizer",
+    "SpanMasking",
 ]
 
 

@@ -1,0 +1,350 @@
+"""A prepared corpus -> batches for pretraining, each a pure function of seed, epoch and number.
+
+An epoch goes through the shards in a new order, a group of them in memory at a time; the blocks
+of a group are planned by `bucketing.plan_batches`.  Hence the state of the input is two numbers,
+and a run that is taken up again sees the rest of its batches bit by bit.
+
+Each row holds one block.  To pack several short ones into a row, join them in `_features` and
+return a block-diagonal mask and restarted positions; `plan` would then plan rows of blocks.
+
+Letters: b batch, s sequence, v the vocabulary.
+"""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from spanbert_tf.data.blocks import starts_word
+from spanbert_tf.data.bucketing import (
+    BatchPlan,
+    PaddingReport,
+    choose_bucket_boundaries,
+    plan_batches,
+)
+from spanbert_tf.data.packing import pack_segments
+from spanbert_tf.data.pipeline import PARALLEL_BATCHES, without_autotuning
+from spanbert_tf.data.readers import DataError
+from spanbert_tf.data.shards import (
+    STATISTICS,
+    Manifest,
+    load_statistics,
+    load_vocabulary,
+    read_manifest,
+    vocabulary_sha256,
+)
+from spanbert_tf.features import PADDING_MASK, TOKEN_IDS, WORD_STARTS
+
+SPECIAL_TOKENS = 2  # [CLS] and [SEP] of each row
+
+Transform = Callable[[dict[str, tf.Tensor], tf.Tensor], Any]
+
+
+class PretrainingBatches:
+    """The batches that a prepared corpus makes in each epoch.
+
+    They depend on the arguments and the number of the epoch alone, whatever the machine.  To hold
+    data out, give the last shards to one object and the others to another:
+
+    ```python
+    training = PretrainingBatches(folder, token_budget=16_384, shards=slice(None, -1))
+    validation = PretrainingBatches(folder, token_budget=16_384, shards=slice(-1, None))
+    validation.dataset(epoch=0, endless=False)  # the same batches, and masks, at each look
+    ```
+
+    Args:
+        folder: What `prepare_corpus` wrote.
+        token_budget: The most tokens in a batch, padding counted.
+        num_buckets: How many padded lengths there may be; they are chosen to fit the corpus.
+        seed: Seed of the order of the blocks and of the rows' own seeds.
+        shards: Which shards of the corpus to take.
+        shards_in_memory: How many shards are in memory, and shuffled with one another, at a time.
+        part: Number of this worker, from 0, and of all workers of a data-parallel run: each has
+            an equal part of the rows of each batch, in order.  Where they do not divide evenly,
+            the last parts are filled with rows of padding; a part may hold nothing else.
+        tokenizer: Has `get_vocabulary()` and `lowercase`: is refused if the corpus was prepared
+            with another.  `None`: the corpus is taken as it is.
+        transform: Called in the graph with the features and the seeds of a batch, gives what the
+            data set gives: the masking.  `None`: the two themselves.
+        skip_bad_shards: Leave out shards that are damaged, with a warning.  They are found here,
+            not on the way, so that plans are the same from the first batch on.
+
+    Attributes:
+        manifest: What is known of the corpus.
+        vocabulary: Its word pieces.
+        piece_counts: int64 `[v]`, how often each occurs in the whole corpus.
+        boundaries: The padded lengths.
+        shards: Numbers of the shards that are taken, in the order of the corpus.
+        bad_shards: What is wrong with each shard that was left out.
+
+    Raises:
+        DataError: The folder holds no complete corpus, one of another vocabulary, or a damaged
+            shard.
+        ValueError: The arguments do not fit the corpus or one another.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        token_budget: int,
+        num_buckets: int = 8,
+        seed: int = 0,
+        shards: slice = slice(None),
+        shards_in_memory: int = 8,
+        part: tuple[int, int] = (0, 1),
+        tokenizer: Any = None,
+        transform: Transform | None = None,
+        skip_bad_shards: bool = False,
+    ) -> None:
+        if shards_in_memory < 1 or not 0 <= part[0] < part[1]:
+            raise ValueError(
+                "`shards_in_memory` must be positive and `part` (number, parts), but they are "
+                f"{shards_in_memory} and {part}."
+            )
+        self.folder = Path(folder)
+        self.manifest = read_manifest(folder)
+        if not self.manifest.complete:
+            raise DataError(f"{folder}: the preparation of this corpus did not come to its end.")
+        self.vocabulary = load_vocabulary(self.folder, self.manifest)
+        _check_tokenizer(self.folder, self.manifest, tokenizer)
+        statistics = load_statistics(self.folder / STATISTICS)
+        self.piece_counts = statistics.piece_counts
+        blocks = [shard.blocks for shard in self.manifest.shards]
+        self._first_block = np.concatenate([[0], np.cumsum(blocks)])
+        self._lengths = statistics.block_lengths.astype(np.int64) + SPECIAL_TOKENS
+        if len(self._lengths) != self._first_block[-1]:
+            raise DataError(
+                f"{self.folder / STATISTICS}: expected the lengths of {self._first_block[-1]:,} "
+                f"blocks, found {len(self._lengths):,}."
+            )
+        # Of the whole corpus: the same shapes whichever shards are taken.
+        self.boundaries = choose_bucket_boundaries(
+            self._lengths, num_buckets, 8, self.manifest.settings.sequence_length
+        )
+        self.token_budget = token_budget
+        self.seed = seed
+        self.shards_in_memory = shards_in_memory
+        self.part = part
+        self.transform = transform
+        self._counts: dict[int, int] = {}  # of the batches of an epoch, as they become known
+        wanted = range(len(blocks))[shards]
+        self.shards, self.bad_shards = self._check_shards(wanted, skip_bad_shards)
+        if not sum(blocks[number] for number in self.shards):
+            raise ValueError(f"there are no blocks in the shards {shards} of {len(blocks)}.")
+
+    @property
+    def fingerprint(self) -> str:
+        """What batches depend on, in short: a run is taken up again only if it is the same."""
+        shards = [self.manifest.shards[number].sha256 for number in self.shards]
+        parts = [self.manifest.vocabulary_sha256, *shards]
+        parts += map(str, (self.boundaries, self.token_budget, self.seed, self.shards_in_memory))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def groups(self) -> int:
+        """How many groups of shards there are in an epoch."""
+        return -(-len(self.shards) // self.shards_in_memory)
+
+    def plan(self, epoch: int = 0) -> BatchPlan:
+        """Tells which blocks of the corpus make up which batch of an epoch."""
+        first = epoch * self.groups
+        blocks, plans = zip(
+            *(self._plan_group(first + group) for group in range(self.groups)), strict=True
+        )
+        sizes = [np.diff(plan.splits) for plan in plans]
+        return BatchPlan(
+            rows=np.concatenate([of[plan.rows] for of, plan in zip(blocks, plans, strict=True)]),
+            splits=np.cumsum(np.concatenate([[0], *sizes])),
+            lengths=np.concatenate([plan.lengths for plan in plans]),
+        )
+
+    def batches(self, epoch: int = 0) -> int:
+        """Counts the batches of an epoch, which are not the same number in each."""
+        if epoch not in self._counts:
+            first = epoch * self.groups
+            plans = (self._plan_group(first + group)[1] for group in range(self.groups))
+            self._counts[epoch] = sum(map(len, plans))
+        return self._counts[epoch]
+
+    def padding_report(self, epoch: int = 0) -> PaddingReport:
+        """Counts the padding of an epoch without making its batches."""
+        return self.plan(epoch).report(self._lengths)
+
+    def advance(self, epoch: int, batch: int, steps: int) -> tuple[int, int]:
+        """Says which epoch and batch come `steps` batches after those given."""
+        batch += steps
+        while batch >= (batches := self.batches(epoch)):
+            epoch, batch = epoch + 1, batch - batches
+        return epoch, batch
+
+    def dataset(
+        self, epoch: int = 0, start_batch: int = 0, endless: bool = True
+    ) -> tf.data.Dataset:
+        """Makes the data set that begins with a batch of an epoch; those before are not made.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            start_batch: Number of the batch in it, from 0.
+            endless: Whether the epochs after it follow.
+
+        Returns:
+            Batches `transform(features, seeds)`, or `(features, seeds)`.  Features are int32
+            `[b, s]`: `token_ids`, `segment_ids`, `padding_mask` and `word_starts`.  Seeds are
+            int32 `[b, 2]`: a number made of seed and epoch, and the place of the row's block in
+            the corpus (0 and 0 for a row of padding).
+
+        Raises:
+            ValueError: The epoch has fewer batches.
+        """
+        first = epoch * self.groups
+        end = np.iinfo(np.int64).max if endless else first + self.groups
+        skipped = start_batch
+        while skipped and skipped >= (batches := len(self._plan_group(first)[1])):
+            first, skipped = first + 1, skipped - batches
+            if first == (epoch + 1) * self.groups and skipped:
+                raise ValueError(
+                    f"epoch {epoch} has {start_batch - skipped} batches, but `start_batch` is "
+                    f"{start_batch}."
+                )
+        groups = tf.data.Dataset.range(first, end)
+        batches = groups.flat_map(
+            lambda group: self._read_group(group, tf.where(group == first, skipped, 0))
+        )
+        # Deterministic: batches come in the order of the plan however many threads make them.
+        batches = batches.map(self._features, PARALLEL_BATCHES, deterministic=True)
+        if not endless:
+            left = max(0, self.batches(epoch) - start_batch)
+            batches = batches.apply(tf.data.experimental.assert_cardinality(left))
+        return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
+
+    def _check_shards(
+        self, wanted: Sequence[int], skip_bad: bool
+    ) -> tuple[tuple[int, ...], dict[str, str]]:
+        shards = [self.manifest.shards[number] for number in wanted]
+        with ThreadPoolExecutor() as threads:
+            defects = list(threads.map(lambda shard: shard.defect(self.folder), shards))
+        bad = {
+            shard.name: defect
+            for shard, defect in zip(shards, defects, strict=True)
+            if defect is not None
+        }
+        if bad and not skip_bad:
+            raise DataError(
+                f"damaged shards ({len(bad)} of {len(shards)}): {'; '.join(bad.values())}."
+            )
+        for defect in bad.values():
+            warnings.warn(f"left out a damaged shard: {defect}", stacklevel=3)
+        good = (n for n, defect in zip(wanted, defects, strict=True) if defect is None)
+        return tuple(good), bad
+
+    def _group(self, group: int) -> np.ndarray:
+        """Numbers of the shards of a group; groups are numbered through all epochs."""
+        epoch, group = divmod(group, self.groups)
+        # One number more than `plan_batches` gives its generator: another stream.
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(self.shards)
+        return order[group * self.shards_in_memory :][: self.shards_in_memory]
+
+    def _plan_group(self, group: int) -> tuple[np.ndarray, BatchPlan]:
+        """Gives the places of a group's blocks in the corpus, and the plan of those blocks."""
+        blocks = np.concatenate(
+            [
+                np.arange(self._first_block[number], self._first_block[number + 1])
+                for number in self._group(group)
+            ]
+        )
+        plan = plan_batches(
+            self._lengths[blocks],
+            self.boundaries,
+            token_budget=self.token_budget,
+            seed=self.seed,
+            epoch=group,
+        )
+        return blocks, plan
+
+    def _describe_group(self, number: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What TensorFlow needs to make a group's batches: its files and the plan."""
+        group = int(number)
+        paths = [str(self.manifest.shards[n].path(self.folder)) for n in self._group(group)]
+        blocks, plan = self._plan_group(group)
+        mix = np.random.SeedSequence([self.seed, group // self.groups]).generate_state(1)
+        places = blocks[plan.rows].astype(np.int32)
+        seeds = np.stack([np.full_like(places, mix.view(np.int32)[0]), places], axis=1)
+        return np.array(paths, object), plan.rows, plan.splits, plan.lengths, seeds
+
+    def _read_group(self, group: tf.Tensor, skipped: tf.Tensor) -> tf.data.Dataset:
+        """Loads the shards of a group and gives the rows, length and seeds of its batches."""
+        paths, rows, splits, lengths, seeds = tf.numpy_function(
+            self._describe_group, [group], [tf.string, tf.int64, tf.int64, tf.int32, tf.int32]
+        )
+        for tensor, shape in ((paths, [None]), (rows, [None]), (splits, [None])):
+            tensor.set_shape(shape)
+        lengths.set_shape([None])
+        seeds.set_shape([None, 2])
+        records = tf.data.TFRecordDataset(paths).batch(self._most_blocks())
+
+        def batches(serialized: tf.Tensor) -> tf.data.Dataset:
+            blocks = tf.io.parse_example(
+                serialized,
+                {TOKEN_IDS.name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)},
+            )[TOKEN_IDS.name]
+            blocks = tf.cast(blocks, tf.int32)
+            begins, ends = splits[:-1][skipped:], splits[1:][skipped:]
+            plan = tf.data.Dataset.from_tensor_slices((begins, ends, lengths[skipped:]))
+
+            def gather(begin: tf.Tensor, end: tf.Tensor, length: tf.Tensor) -> tuple[Any, ...]:
+                each = -(-(end - begin) // self.part[1])
+                start = tf.minimum(begin + self.part[0] * each, end)
+                stop = tf.minimum(start + each, end)
+                missing = tf.cast(each - (stop - start), tf.int32)
+                return tf.gather(blocks, rows[start:stop]), length, seeds[start:stop], missing
+
+            return plan.map(gather)
+
+        return records.flat_map(batches)
+
+    def _most_blocks(self) -> int:
+        blocks = sorted(
+            (self.manifest.shards[number].blocks for number in self.shards), reverse=True
+        )
+        return sum(blocks[: self.shards_in_memory])
+
+    def _features(
+        self, blocks: tf.RaggedTensor, length: tf.Tensor, seeds: tf.Tensor, missing: tf.Tensor
+    ) -> Any:
+        cls, sep, pad = (self.vocabulary.index(token) for token in ("[CLS]", "[SEP]", "[PAD]"))
+        features = pack_segments(
+            [blocks],
+            sequence_length=length,
+            start_token_id=cls,
+            end_token_id=sep,
+            pad_token_id=pad,
+        )
+        is_start = tf.constant(starts_word(self.vocabulary), tf.int32)
+        starts = tf.gather(is_start, features[TOKEN_IDS.name])
+        features[WORD_STARTS.name] = starts * features[PADDING_MASK.name]
+        if self.part[1] > 1:
+            below = [[0, missing], [0, 0]]
+            features = {
+                name: tf.pad(rows, below, constant_values=pad if name == TOKEN_IDS.name else 0)
+                for name, rows in features.items()
+            }
+            seeds = tf.pad(seeds, below)
+        return (features, seeds) if self.transform is None else self.transform(features, seeds)
+
+
+def _check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:
+    if tokenizer is None:
+        return
+    other = Manifest(
+        manifest.settings, vocabulary_sha256(tokenizer.get_vocabulary()), tokenizer.lowercase
+    )
+    differences = manifest.differences(other)
+    if differences:
+        raise DataError(f"{folder}: was prepared with another tokenizer: {'; '.join(differences)}.")
