@@ -172,6 +172,32 @@ def test_pooled_output_is_the_first_state(backbone: SpanBertBackbone, inputs: In
     np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])
 
 
+def test_states_at_positions_are_rows_of_the_sequence(backbone: SpanBertBackbone, inputs: Inputs):
+    positions = np.random.default_rng(0).integers(0, 11, (5, 7)).astype("int32")
+    expected = np.take_along_axis(sequence_output(backbone, inputs), positions[:, :, None], axis=1)
+    features = encoder_inputs(inputs)
+    eager = backbone.states_at(features, positions)
+    compiled = tf.function(backbone.states_at, jit_compile=True)(features, positions)
+    np.testing.assert_allclose(as_numpy(eager), expected, atol=1e-5)
+    np.testing.assert_allclose(as_numpy(compiled), expected, atol=1e-5)
+
+
+def test_gradients_of_states_at_positions(backbone: SpanBertBackbone, inputs: Inputs):
+    """All weights learn from a few positions as they do from the same rows of the sequence."""
+    positions = np.array([[0, 3], [10, 2], [4, 4], [1, 0], [5, 9]], "int32")
+    features = {name: tf.constant(value) for name, value in encoder_inputs(inputs).items()}
+    variables = [variable.value for variable in backbone.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        at_positions = tf.reduce_sum(tf.sin(backbone.states_at(features, positions)))
+        rows = tf.gather(backbone(features)["sequence_output"], positions, batch_dims=1)
+        of_rows = tf.reduce_sum(tf.sin(rows))
+    for ours, expected in zip(
+        tape.gradient(at_positions, variables), tape.gradient(of_rows, variables), strict=True
+    ):
+        ours, expected = tf.convert_to_tensor(ours), tf.convert_to_tensor(expected)
+        np.testing.assert_allclose(as_numpy(ours), as_numpy(expected), atol=1e-4)
+
+
 def test_eager_graph_and_xla_agree(backbone: SpanBertBackbone, inputs: Inputs):
     eager = sequence_output(backbone, inputs)
     for compiled in (
