@@ -130,7 +130,11 @@ def measure_accuracy(folder: Path, tokenizer: SpanBertTokenizer, phrases: int, s
         classifier.fit(train.dataset(), shuffle=False, verbose=0)
         figures = classifier.evaluate(test.dataset(), verbose=0, return_dict=True)
         accuracies.append(figures["accuracy"])
-        print(f"seed {seed}, {len(train.lengths)} phrases: {accuracies[-1]:.4f}", flush=True)
+        print(
+            f"seed {seed}, {len(train.lengths)} phrases: {accuracies[-1]:.4f}, "
+            f"loss {figures['loss']:.4f}",
+            flush=True,
+        )
     print(f"mean {np.mean(accuracies):.4f}, standard deviation {np.std(accuracies):.4f}")
     return float(np.mean(accuracies))
 

@@ -1,4 +1,4 @@
-"""Optimizers of fine-tuning."""
+"""What tasks are compiled with: their optimizer, and whether XLA compiles them."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -65,3 +65,14 @@ def build_optimizer(model: keras.Model) -> None:
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else nullcontext():
             optimizer.build(model.trainable_variables)
+
+
+def resolve_jit_compile(jit_compile: Any) -> Any:
+    """Decides `jit_compile="auto"`: not on a CPU under TensorFlow, elsewhere as Keras decides.
+
+    There XLA takes seconds for each new batch shape, and then runs about as fast.
+    """
+    on_tensorflow = keras.config.backend() == "tensorflow"
+    if jit_compile == "auto" and on_tensorflow and not tf.config.list_physical_devices("GPU"):
+        return False
+    return jit_compile

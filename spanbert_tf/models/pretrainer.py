@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 from keras_hub.models import MaskedLM
 
@@ -27,7 +26,8 @@ from spanbert_tf.layers.pretraining_heads import (
 )
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.cross_entropy import cross_entropy
-from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
+from spanbert_tf.models.head_weights import HeadWeights
+from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.models.pretrainer_preprocessor import SpanBertPretrainerPreprocessor
 from spanbert_tf.models.span_filling import Filling, fill_texts
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -41,7 +41,7 @@ Features = dict[str, Any]
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertPretrainer(MaskedLM):
+class SpanBertPretrainer(HeadWeights, MaskedLM):
     """Pretrains an encoder as SpanBERT is pretrained (Joshi et al., 2020).
 
     The masked language model predicts masked pieces from their own final states, the span
@@ -203,9 +203,7 @@ class SpanBertPretrainer(MaskedLM):
             )
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = default_optimizer(PEAK_LEARNING_RATE)
-        on_tensorflow = keras.config.backend() == "tensorflow"
-        if jit_compile == "auto" and on_tensorflow and not tf.config.list_physical_devices("GPU"):
-            jit_compile = False
+        jit_compile = resolve_jit_compile(jit_compile)
         kwargs |= {"loss": None, "weighted_metrics": None}
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
 
@@ -285,18 +283,6 @@ class SpanBertPretrainer(MaskedLM):
             sums[f"{objective}_weight"] = ops.sum(weights)
             sums[f"{objective}_correct"] = ops.sum(hits * weights)
         return sums
-
-    def save_task_weights(self, filepath: Any) -> None:
-        """Writes the heads' weights, without the optimizer's state, which KerasHub would add."""
-        keras.saving.save_weights(self, filepath, objects_to_skip=self._not_heads())
-
-    def load_task_weights(self, filepath: Any) -> None:
-        """Reads what `save_task_weights` wrote."""
-        keras.saving.load_weights(self, filepath, objects_to_skip=self._not_heads())
-
-    def _not_heads(self) -> list[Any]:
-        optimizer = [] if self.optimizer is None else [self.optimizer]
-        return [*self.backbone._flatten_layers(), *self.metrics, *optimizer]
 
     def get_config(self) -> dict[str, Any]:
         return {

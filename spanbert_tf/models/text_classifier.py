@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras_hub.models import TextClassifier
 
 from spanbert_tf.features import PADDING_MASK, TOKEN_IDS
 from spanbert_tf.metrics import classification_metrics
 from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
+from spanbert_tf.models.head_weights import HeadWeights
+from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 from spanbert_tf.models.texts_in_memory import TextsInMemory
 
@@ -44,7 +44,7 @@ class Prediction:
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertTextClassifier(TextsInMemory, TextClassifier):
+class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
     """Classifies texts, or pairs of texts.
 
     As KerasHub's text classifiers do, `fit`, `evaluate` and `predict` take strings (lists, NumPy
@@ -155,9 +155,7 @@ class SpanBertTextClassifier(TextsInMemory, TextClassifier):
             optimizer = default_optimizer()
         if isinstance(metrics, str) and metrics == "auto":
             metrics = classification_metrics(self.num_classes)
-        on_tensorflow = keras.config.backend() == "tensorflow"
-        if jit_compile == "auto" and on_tensorflow and not tf.config.list_physical_devices("GPU"):
-            jit_compile = False
+        jit_compile = resolve_jit_compile(jit_compile)
         super().compile(optimizer, loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -217,18 +215,6 @@ class SpanBertTextClassifier(TextsInMemory, TextClassifier):
         if names is not None and len(names) != config["num_classes"]:
             config = {**config, "class_names": None}
         return super().from_config(config)
-
-    def save_task_weights(self, filepath: Any) -> None:
-        """Writes the head's weights, without the optimizer's state, which KerasHub would add."""
-        keras.saving.save_weights(self, filepath, objects_to_skip=self._not_head())
-
-    def load_task_weights(self, filepath: Any) -> None:
-        """Reads what `save_task_weights` wrote."""
-        keras.saving.load_weights(self, filepath, objects_to_skip=self._not_head())
-
-    def _not_head(self) -> list[Any]:
-        optimizer = [] if self.optimizer is None else [self.optimizer]
-        return [*self.backbone._flatten_layers(), *optimizer]
 
     def get_config(self) -> dict[str, Any]:
         return {
