@@ -21,6 +21,27 @@ def show_prepared(result: dict[str, Any]) -> str:
     )
 
 
+def show_pretrained(result: dict[str, Any]) -> str:
+    """How a run ended, and what to do with its encoder."""
+    if not result["saved_model"]:
+        return f"worker {result['worker']} is done; worker 0 has written the encoder."
+    lines = [f"{result['steps']:,} steps, {result['tokens']:,} tokens"]
+    if result["validation"]:
+        lines.append(
+            "held out: "
+            + ", ".join(f"{n} {v:.4f}" for n, v in result["validation"].items() if n != "padding")
+        )
+    return "\n".join(
+        [
+            *lines,
+            f"pretrainer (Keras preset): {result['preset']}",
+            f"encoder with .mlm and .sbo (SavedModel): {result['saved_model']}",
+            "fine-tune it:",
+            f"  spanbert-tf finetune --encoder {result['preset']} --train my.tsv",
+        ]
+    )
+
+
 def show_figures(figures: dict[str, float]) -> str:
     """Figures in a row."""
     order = ("accuracy", "precision", "recall", "f1", "loss")

@@ -16,11 +16,14 @@ from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
-from spanbert_tf.settings import FineTuning
+from spanbert_tf.settings import Bookkeeping, FineTuning, Pretraining
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.cross_validation import cross_validate
 from spanbert_tf.training.fine_tuning import finetune, texts_and_labels
+from spanbert_tf.training.pretraining import pretrain
+from spanbert_tf.training.pretraining_start import is_task
+from spanbert_tf.training.workers import Workers
 
 TEXTS_A_CALL = 32  # given to a SavedModel at once
 
@@ -35,12 +38,12 @@ def run_convert(arguments: Namespace) -> dict[str, Any]:
 def run_export(arguments: Namespace) -> dict[str, Any]:
     """Writes a SavedModel of a classifier or of an encoder."""
     source, destination = arguments.source, arguments.destination
-    if _is_task(Path(source), SpanBertTextClassifier):
+    if is_task(Path(source), SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(source)
         tokenizer = classifier.preprocessor.tokenizer
         export_classifier(classifier, destination, arguments.overwrite)
         result = {"classifier": str(destination)}
-    elif _is_task(Path(source), SpanBertPretrainer):
+    elif is_task(Path(source), SpanBertPretrainer):
         pretrainer = SpanBertPretrainer.from_preset(source)
         tokenizer = SpanBertTokenizer.from_preset(source)
         export_encoder(pretrainer, tokenizer, destination, arguments.overwrite)
@@ -57,7 +60,7 @@ def run_export(arguments: Namespace) -> dict[str, Any]:
 
 def run_finetune(arguments: Namespace) -> dict[str, Any]:
     """Fine-tunes a classifier and exports it, or cross-validates."""
-    settings = FineTuning(**{f.name: getattr(arguments, f.name) for f in fields(FineTuning)})
+    settings = _settings(FineTuning, arguments)
     columns = _columns(arguments)
     train, validation, test = (
         path and read_examples(path, **columns)
@@ -110,6 +113,38 @@ def run_finetune(arguments: Namespace) -> dict[str, Any]:
     }
 
 
+def run_pretrain(arguments: Namespace) -> dict[str, Any]:
+    """Pretrains an encoder and exports it with its heads."""
+    workers = Workers.from_environment()  # Before TensorFlow computes anything.
+    served_folder = arguments.output / "saved_model" / "1"
+    try:
+        run = pretrain(
+            _settings(Pretraining, arguments),
+            arguments.corpus,
+            encoder=arguments.encoder,
+            output=arguments.output,
+            bookkeeping=_settings(Bookkeeping, arguments),
+            overwrite=arguments.overwrite,
+            skip_bad_shards=arguments.skip_bad_shards,
+            tensorboard=arguments.tensorboard,
+            write=_write_line,
+            workers=workers,
+        )
+    except Interrupted as interrupted:
+        raise KeyboardInterrupt(f"{interrupted}\nTo go on, give the same command again.") from None
+    if workers.is_chief:
+        tokenizer = run.pretrainer.preprocessor.tokenizer
+        export_encoder(run.pretrainer, tokenizer, served_folder, overwrite=True)
+    return {
+        "preset": str(run.folder),
+        "saved_model": str(served_folder) if workers.is_chief else None,
+        "worker": workers.index,
+        "steps": run.steps,
+        "tokens": run.tokens,
+        "validation": run.history[-1] if run.history else None,
+    }
+
+
 @contextmanager
 def progress() -> Iterator[int]:
     """Sends Keras' progress to standard error: a bar on a terminal, a line an epoch elsewhere."""
@@ -120,7 +155,7 @@ def progress() -> Iterator[int]:
 def run_evaluate(arguments: Namespace) -> dict[str, Any]:
     """Scores a classifier on labelled texts."""
     _require_folder(arguments.model)
-    if not _is_task(arguments.model, SpanBertTextClassifier):
+    if not is_task(arguments.model, SpanBertTextClassifier):
         raise ValueError(
             f"{arguments.model} is no preset of a classifier; `spanbert-tf finetune` writes one "
             "as `classifier` in its output folder"
@@ -140,7 +175,7 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
         raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
     if (arguments.model / "saved_model.pb").is_file():
         predictions = _ask_saved_model(arguments.model, texts, pairs)
-    elif _is_task(arguments.model, SpanBertTextClassifier):
+    elif is_task(arguments.model, SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
         predictions = classifier.classify((texts, pairs) if pairs else texts)
     else:
@@ -206,14 +241,18 @@ def _is_preset(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() and is_preset(read_config(folder))
 
 
-def _is_task(folder: Path, task_class: type) -> bool:
-    task = folder / "task.json"
-    return task.is_file() and f'"{task_class.__name__}"' in task.read_text("utf-8")
-
-
 def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
+
+
+def _settings(of: Any, arguments: Namespace) -> Any:
+    return of(**{field.name: getattr(arguments, field.name) for field in fields(of)})
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _columns(arguments: Namespace) -> dict[str, str | None]:

@@ -83,7 +83,10 @@ def load_hugging_face(
 
 
 def load_hugging_face_pretrainer(
-    source: str | os.PathLike[str], dtype: Any = None, span_boundary: bool = True
+    source: str | os.PathLike[str],
+    dtype: Any = None,
+    span_boundary: bool = True,
+    max_targets: int = 20,
 ) -> SpanBertPretrainer:
     """Loads a BERT or SpanBERT checkpoint of the Hugging Face library, to pretrain it further.
 
@@ -94,6 +97,7 @@ def load_hugging_face_pretrainer(
         source: As for `load_hugging_face`.
         dtype: As for `load_hugging_face`.
         span_boundary: Whether the pretrainer has the span boundary objective.
+        max_targets: The most pieces of a span that have targets of that objective.
 
     Returns:
         The pretrainer, with a preprocessor around the checkpoint's tokenizer.
@@ -108,7 +112,7 @@ def load_hugging_face_pretrainer(
     preprocessor = SpanBertPretrainerPreprocessor(
         tokenizer, sequence_length=backbone.max_sequence_length
     )
-    pretrainer = SpanBertPretrainer(backbone, preprocessor, span_boundary)
+    pretrainer = SpanBertPretrainer(backbone, preprocessor, span_boundary, max_targets)
     if head:
         what = f"{source} does not hold a whole head of a masked language model"
         assign(pretrainer.mlm_head, mlm_head_table(), head, what)

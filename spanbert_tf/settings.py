@@ -6,11 +6,22 @@ from typing import Any
 
 MONITORS = ("val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1")
 POOLINGS = ("cls", "mean")
+OBJECTIVES = ("mlm", "mlm+sbo")
+SCHEMES = ("spans", "whole_word", "subword", "last_words")
+REPLACEMENTS = ("span", "piece")
 
 
 def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:
     metadata = {"type": of, "help": explanation} | ({"choices": choices} if choices else {})
     return field(default=default, metadata=metadata)
+
+
+def _check_ranges(settings: Any, ranges: dict[str, tuple[bool, str]]) -> None:
+    for setting in fields(settings):
+        fits, expected = ranges.get(setting.name, (True, ""))
+        if not fits:
+            value = getattr(settings, setting.name)
+            raise ValueError(f"`{setting.name}` must be {expected}, but is {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,94 @@ class FineTuning:
             "monitor": (self.monitor in MONITORS, f"one of {MONITORS}"),
             "patience": (self.patience is None or self.patience >= 1, "at least 1, or None"),
         }
-        for setting in fields(self):
-            fits, expected = checks.get(setting.name, (True, ""))
-            if not fits:
-                value = getattr(self, setting.name)
-                raise ValueError(f"`{setting.name}` must be {expected}, but is {value!r}.")
+        _check_ranges(self, checks)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How an encoder is pretrained: what its weights after each step depend on.
+
+    Fields explain themselves as those of `FineTuning` do.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    steps: int = _setting(10_000, int, "updates of the weights")
+    token_budget: int = _setting(
+        16_384, int, "most tokens of a batch, padding counted, over all workers"
+    )
+    accumulation: int = _setting(1, int, "batches whose gradients make up one step")
+    learning_rate: float = _setting(1e-4, float, "highest learning rate, reached after the warm-up")
+    warmup_proportion: float = _setting(
+        0.05, float, "part of the steps in which the learning rate rises; it falls in the others"
+    )
+    weight_decay: float = _setting(
+        0.01, float, "decoupled weight decay; biases and layer norms have none"
+    )
+    clip_norm: float = _setting(1.0, float, "largest norm of a step's gradients")
+    objective: str = _setting(
+        "mlm+sbo", str, "masked language model, with or without span boundaries", OBJECTIVES
+    )
+    scheme: str = _setting("spans", str, "what is masked", SCHEMES)
+    mask_budget: float = _setting(0.15, float, "part of the word pieces that are masked")
+    span_end: float = _setting(0.2, float, "probability that a span ends after a word")
+    max_words: int = _setting(10, int, "most words of a span")
+    replacement: str = _setting(
+        "span", str, "what is masked alike: drawn once a span or a piece", REPLACEMENTS
+    )
+    max_targets: int = _setting(20, int, "most pieces of a span that its boundaries predict")
+    num_buckets: int = _setting(8, int, "padded lengths that batches may have")
+    shards_in_memory: int = _setting(8, int, "shards in memory, and shuffled, at a time")
+    validation_shards: int = _setting(1, int, "last shards of the corpus, held out")
+    seed: int = _setting(0, int, "seed of all that is random: the same seed, the same encoder")
+    dtype: str | None = _setting(
+        None, str, "dtype policy of the network, such as mixed_bfloat16; None: the encoder's"
+    )
+
+    def __post_init__(self) -> None:
+        at_least_1 = [
+            *("steps", "token_budget", "accumulation", "max_words", "max_targets"),
+            *("num_buckets", "shards_in_memory"),
+        ]
+        ranges = {
+            **{name: (getattr(self, name) >= 1, "at least 1") for name in at_least_1},
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "warmup_proportion": (0 <= self.warmup_proportion < 1, "from 0 to below 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or above"),
+            "clip_norm": (self.clip_norm > 0, "above 0"),
+            "objective": (self.objective in OBJECTIVES, f"one of {OBJECTIVES}"),
+            "scheme": (self.scheme in SCHEMES, f"one of {SCHEMES}"),
+            "mask_budget": (0 < self.mask_budget <= 1, "above 0 and 1 at most"),
+            "span_end": (0 < self.span_end <= 1, "above 0 and 1 at most"),
+            "replacement": (self.replacement in REPLACEMENTS, f"one of {REPLACEMENTS}"),
+            "validation_shards": (self.validation_shards >= 0, "0 or above"),
+            "seed": (0 <= self.seed < 2**31, "from 0 to below 2 ** 31"),
+        }
+        _check_ranges(self, ranges)
+
+
+@dataclass(frozen=True)
+class Bookkeeping:
+    """What a pretraining run writes and when; it may change when a run goes on.
+
+    Fields explain themselves as those of `FineTuning` do.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    log_steps: int = _setting(50, int, "steps from one line of figures to the next")
+    validation_steps: int = _setting(1000, int, "steps from one validation to the next")
+    validation_batches: int = _setting(50, int, "most batches of a validation")
+    checkpoint_steps: int = _setting(1000, int, "steps from one checkpoint to the next")
+    checkpoint_minutes: float = _setting(
+        30, float, "minutes after which a checkpoint is written in any case"
+    )
+    keep: int = _setting(3, int, "checkpoints that are kept, the last ones")
+
+    def __post_init__(self) -> None:
+        ranges = {
+            setting.name: (getattr(self, setting.name) > 0, "above 0") for setting in fields(self)
+        }
+        _check_ranges(self, ranges)

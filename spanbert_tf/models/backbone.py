@@ -13,7 +13,7 @@ from spanbert_tf.tokenizer import SpanBertTokenizer
 
 # Sizes by name: layers, heads, hidden, intermediate, vocabulary.  Base and large are the published
 # SpanBERT models (https://huggingface.co/SpanBERT), the others are for small machines.
-_SIZES = {
+SIZES = {
     "spanbert_tiny": (2, 2, 128, 512, 28_996),
     "spanbert_mini": (4, 4, 256, 1024, 28_996),
     "spanbert_small": (4, 8, 512, 2048, 28_996),
@@ -163,7 +163,7 @@ class SpanBertBackbone(Backbone):
             ValueError: A size was named with `load_weights=True`, or the folder is no preset of a
                 SpanBERT backbone, such as a Hugging Face checkpoint.
         """
-        if preset not in _SIZES:
+        if preset not in SIZES:
             return cls._from_folder(preset, load_weights, **kwargs)
         if load_weights:
             raise ValueError(
@@ -171,7 +171,7 @@ class SpanBertBackbone(Backbone):
                 f"ones, or convert a checkpoint to a preset folder first, such as\n"
                 f"  spanbert-tf convert hf://SpanBERT/spanbert-base-cased presets/spanbert_base"
             )
-        num_layers, num_heads, hidden_dim, intermediate_dim, vocabulary_size = _SIZES[preset]
+        num_layers, num_heads, hidden_dim, intermediate_dim, vocabulary_size = SIZES[preset]
         config = {
             "vocabulary_size": vocabulary_size,
             "num_layers": num_layers,

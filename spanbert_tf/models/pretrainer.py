@@ -144,6 +144,21 @@ class SpanBertPretrainer(HeadWeights, MaskedLM):
         # Features bring labels too, which are for the losses.
         return super().call({name: inputs[name] for name in self.input}, training=training)
 
+    def count_targets(self, features: Features) -> dict[str, Any]:
+        """Sums the weights of each objective's targets, without a forward pass.
+
+        Args:
+            features: Masked features.
+
+        Returns:
+            float32 scalars `mlm` and, with `span_boundary`, `sbo`: what `compute_losses` gives as
+            `mlm_weight` and `sbo_weight`.
+        """
+        return {
+            objective: ops.sum(weights)
+            for objective, (_, weights) in self._labels(features).items()
+        }
+
     def compute_losses(self, features: Features, training: bool | None = None) -> dict[str, Any]:
         """Computes what losses and accuracies are made of, as sums that add up.
 
@@ -268,17 +283,23 @@ class SpanBertPretrainer(HeadWeights, MaskedLM):
         _check_vocabulary(self.backbone, tokenizer)
         return _recognizing_masks(tokenizer.vocabulary, tokenizer.lowercase)
 
-    def _sums(self, features: Features, logits: dict[str, Any]) -> dict[str, Any]:
+    def _labels(self, features: Features) -> dict[str, tuple[Any, Any]]:
+        """Ids and float32 weights of each objective's targets, flat."""
         labels = {"mlm": (features[MASK_IDS.name], features[MASK_WEIGHTS.name])}
         if self.span_boundary:
             targets = self._span_targets(features)
             labels["sbo"] = (targets.ids, targets.weights)
+        return {
+            objective: (ops.reshape(ids, (-1,)), ops.cast(ops.reshape(weights, (-1,)), "float32"))
+            for objective, (ids, weights) in labels.items()
+        }
+
+    def _sums(self, features: Features, logits: dict[str, Any]) -> dict[str, Any]:
         sums = {}
-        for objective, (ids, weights) in labels.items():
+        for objective, (ids, weights) in self._labels(features).items():
             of_objective = logits[f"{objective}_logits"]
             flat = ops.reshape(of_objective, (-1, of_objective.shape[-1]))
-            losses, hits = cross_entropy(flat, ops.reshape(ids, (-1,)))
-            weights = ops.cast(ops.reshape(weights, (-1,)), "float32")
+            losses, hits = cross_entropy(flat, ids)
             sums[f"{objective}_loss_sum"] = ops.sum(losses * weights)
             sums[f"{objective}_weight"] = ops.sum(weights)
             sums[f"{objective}_correct"] = ops.sum(hits * weights)

@@ -85,7 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         if resume:
             if not record.exists():
                 raise FileNotFoundError(f"{self.folder} holds no run to resume.")
-            _refuse_differences(json.loads(record.read_text("utf-8")), self.run, self.folder)
+            refuse_differences(json.loads(record.read_text("utf-8")), self.run, self.folder)
             state = self.folder / LAST / "state.json"
             if state.exists():
                 kept = json.loads(state.read_text("utf-8"))
@@ -171,7 +171,16 @@ def _random_state(model: keras.Model) -> list[Any]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _refuse_differences(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+def refuse_existing(output: Path, overwrite: bool) -> None:
+    """Refuses before any work what `atomic_folder` would refuse after it."""
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file; expected a new folder's name")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists; choose another name or pass overwrite=True")
+
+
+def refuse_differences(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Refuses to take up a run that was made of something else, and lists what is."""
     then, now = _flat(then), _flat(json.loads(json.dumps(now)))
     differences = [
         f"  {name}: {then.get(name)!r} then, {now.get(name)!r} now"

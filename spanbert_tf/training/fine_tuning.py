@@ -1,7 +1,6 @@
 """Fine-tuning of a text classifier, from labelled examples to a preset folder."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -20,7 +19,8 @@ from spanbert_tf.models.text_classifier import (
     SpanBertTextClassifierPreprocessor,
 )
 from spanbert_tf.settings import FineTuning
-from spanbert_tf.training.checkpoints import Checkpoint, Interrupted
+from spanbert_tf.training.checkpoints import Checkpoint, Interrupted, refuse_existing
+from spanbert_tf.training.pretraining_logs import require_tensorboard
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 from spanbert_tf.training.splitting import stratified_split
 
@@ -110,7 +110,7 @@ def finetune(
         OSError: The disk is full, for one; what was kept can be resumed.
     """
     output = Path(output)
-    _refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite)
     class_names = class_names_of(train)
     run = {
         "settings": asdict(settings),
@@ -181,14 +181,6 @@ def _figures(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _refuse_existing(output: Path, overwrite: bool) -> None:
-    """Refuses before any work what `atomic_folder` would refuse after it."""
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file; expected a new folder's name")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists; choose another name or pass overwrite=True")
-
-
 def _hold_out(
     settings: FineTuning,
     train: Sequence[Example],
@@ -256,10 +248,7 @@ def _early_stopping(settings: FineTuning, checkpoint: Checkpoint) -> list[keras.
 def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.Callback]:
     if folder is None:
         return []
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ModuleNotFoundError(
-            "TensorBoard's logs need its package: pip install 'spanbert-tf[tensorboard]'"
-        )
+    require_tensorboard()
     return [keras.callbacks.TensorBoard(os.fspath(folder), write_graph=False)]
 
 

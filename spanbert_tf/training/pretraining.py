@@ -1,0 +1,436 @@
+"""Pretraining of an encoder, from a prepared corpus to a preset folder."""
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from spanbert_tf.atomic import atomic_file, atomic_folder
+from spanbert_tf.data.pretraining import PretrainingBatches
+from spanbert_tf.layers.span_masking import SpanMasking
+from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.settings import Bookkeeping, Pretraining
+from spanbert_tf.training.checkpoints import Interrupted, refuse_differences, refuse_existing
+from spanbert_tf.training.pretraining_logs import (
+    PretrainingBoard,
+    ProgressLines,
+    require_tensorboard,
+)
+from spanbert_tf.training.pretraining_start import load_pretrainer
+from spanbert_tf.training.schedules import WarmUpLinearDecay
+from spanbert_tf.training.step_checkpoints import StepCheckpoints
+from spanbert_tf.training.steps import Steps, figures
+from spanbert_tf.training.workers import Workers
+
+PRESET = "preset"
+METRICS_FILE = "metrics.json"
+_RUN = "run.json"
+_EXAMPLES = 4  # texts whose gaps are filled for TensorBoard
+_EXAMPLE_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a run gives.
+
+    Attributes:
+        folder: The preset folder of the pretrainer; an encoder's classes load from it too.
+        pretrainer: The pretrainer.
+        steps: Updates of its weights.
+        tokens: Word pieces that it has seen, special tokens counted.
+        history: Figures of each validation: `step`, `loss`, `mlm_loss`, `mlm_accuracy` and so on.
+    """
+
+    folder: Path
+    pretrainer: SpanBertPretrainer
+    steps: int
+    tokens: int
+    history: list[dict[str, float]]
+
+
+def pretrain(
+    settings: Pretraining,
+    corpus: str | os.PathLike[str],
+    *,
+    encoder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    bookkeeping: Bookkeeping | None = None,
+    overwrite: bool = False,
+    skip_bad_shards: bool = False,
+    tensorboard: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    write: Callable[[str], None] | None = print,
+    workers: Workers | None = None,
+) -> Pretrained:
+    """Pretrains an encoder and writes it, with its heads, as a preset folder.
+
+    Checkpoints go to `checkpoints` in the output folder.  A run that was stopped, killed or lost
+    its machine is taken up by the same call from the last one, and ends with the same weights, bit
+    by bit on the same machine, that it would have had.
+
+    To Keras' callbacks an epoch is the stretch from one validation to the next.
+
+    Sets Keras' global seed (`keras.utils.set_random_seed`).
+
+    Args:
+        settings: How to train.
+        corpus: What `prepare_corpus` wrote.
+        encoder: Where to start: folder of a preset or of a Hugging Face checkpoint,
+            `hf://user/repo`, or the name of a size for new weights, see
+            `SpanBertBackbone.from_preset`.  Heads are new but for those that it has.
+        output: Folder of the run.
+        bookkeeping: What is written when.  `None`: the defaults.
+        overwrite: Whether a run that is in `output` is thrown away.
+        skip_bad_shards: Whether to leave out shards that are damaged, with a warning.
+        tensorboard: Whether to write TensorBoard's logs to `tensorboard` in the output folder.
+        callbacks: Keras callbacks.
+        write: Takes lines that tell of the progress.  `None`: there are none.
+        workers: The workers of the run.  `None`: this process alone.
+
+    Returns:
+        The pretrainer and figures.
+
+    Raises:
+        FileExistsError: `output` holds a finished run, or anything else that is no run.
+        DataError: The corpus is damaged, or of another tokenizer than the encoder.
+        DamagedCheckpoint: No checkpoint of the run can be read.
+        ValueError: Settings do not fit the corpus or the encoder, or are not those of the run
+            that is to be taken up.
+        BlockingIOError: Another process trains in `output`.
+        ModuleNotFoundError: TensorBoard was asked for and is not installed.
+        Interrupted: It was told to stop (SIGINT or SIGTERM); the message says what is kept.
+        FloatingPointError: The loss became infinite or no number.
+        WorkerLost: Another worker has stopped.
+        OSError: The disk is full, for one; the checkpoints before stay.
+    """
+    if tensorboard:
+        require_tensorboard()
+    output, workers = Path(output), workers or Workers()
+    refuse_existing(output / PRESET, overwrite)
+    keras.utils.set_random_seed(settings.seed)
+    pretrainer = load_pretrainer(settings, encoder, corpus)
+    training, validation = _batches(settings, corpus, pretrainer, workers, skip_bad_shards)
+    record = {
+        "settings": asdict(settings),
+        "encoder": pretrainer.backbone.get_config(),
+        "batches": training.fingerprint,
+    }
+    workers.check_agreement(json.dumps(record), "settings or a corpus")
+    with _opened(output, record, overwrite, workers):
+        run = _Run(settings, bookkeeping or Bookkeeping(), pretrainer, workers, output)
+        run.restore()
+        extra: list[keras.callbacks.Callback] = []
+        if workers.is_chief and write is not None:
+            extra.append(ProgressLines(write, settings.steps, run.bookkeeping.log_steps, run.step))
+        if workers.is_chief and tensorboard:
+            examples = _examples(validation or training, pretrainer)
+            folder = output / "tensorboard"
+            extra.append(PretrainingBoard(folder, examples, run.bookkeeping.log_steps, run.step))
+        with workers.telling_losses():
+            run.train(training, validation, [*callbacks, *extra])
+        if workers.is_chief:
+            run.finish()
+    return Pretrained(output / PRESET, pretrainer, run.step, run.tokens, run.history)
+
+
+class _Run:
+    """The state of a run: what is in a checkpoint."""
+
+    def __init__(
+        self,
+        settings: Pretraining,
+        bookkeeping: Bookkeeping,
+        pretrainer: SpanBertPretrainer,
+        workers: Workers,
+        output: Path,
+    ) -> None:
+        self.settings = settings
+        self.bookkeeping = bookkeeping
+        self.pretrainer = pretrainer
+        self.workers = workers
+        self.output = output
+        self.checkpoints = StepCheckpoints(output / "checkpoints", bookkeeping.keep)
+        self.step = 0
+        self.place = (0, 0)  # epoch and batch that come next
+        self.tokens = 0
+        self.history: list[dict[str, float]] = []
+        self._saved_at = time.monotonic()
+        schedule = WarmUpLinearDecay(
+            settings.learning_rate,
+            settings.steps,
+            int(settings.steps * settings.warmup_proportion),
+        )
+        pretrainer.compile(default_optimizer(schedule, settings.weight_decay, settings.clip_norm))
+        build_optimizer(pretrainer)
+
+    def restore(self) -> None:
+        """Takes up the last checkpoint, if there is one; all workers that of the chief."""
+        found = None
+        if self.workers.is_chief:
+            self.checkpoints.clean()
+            found = self.checkpoints.restore()
+        if found is not None:
+            tensors, record = found
+            _assign(self.pretrainer, tensors)
+            self.step, self.place = record["step"], tuple(record["place"])
+            self.tokens, self.history = record["tokens"], record["history"]
+        self._follow_chief()
+
+    def train(
+        self,
+        training: PretrainingBatches,
+        validation: PretrainingBatches | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        """Makes the steps that are left."""
+        dataset = training.dataset(*self.place)
+        steps = Steps(self.pretrainer, self.workers, dataset.element_spec)
+        batches = iter(dataset)
+        each = self.settings.accumulation
+        told = keras.callbacks.CallbackList(list(callbacks), model=self.pretrainer)
+        self.pretrainer.stop_training = False
+        told.on_train_begin()
+        with _stop_signals() as stop:
+            while self.step < self.settings.steps and not self.pretrainer.stop_training:
+                stretch, in_stretch = divmod(self.step, self.bookkeeping.validation_steps)
+                if in_stretch == 0:
+                    told.on_epoch_begin(stretch)
+                told.on_train_batch_begin(in_stretch)
+                rate = float(self.pretrainer.optimizer.learning_rate)
+                sums = steps.train([next(batches) for _ in range(each)])
+                self.step += 1
+                self.place = training.advance(*self.place, each)
+                self.tokens += int(sums["tokens"])
+                logs = figures(sums, self.pretrainer.objectives)
+                self._check_loss(logs["loss"])
+                logs |= {"tokens": sums["tokens"], "learning_rate": rate}
+                told.on_train_batch_end(in_stretch, logs)
+                done = self.step == self.settings.steps
+                if done or in_stretch + 1 == self.bookkeeping.validation_steps:
+                    told.on_epoch_end(stretch, logs | self._validate(steps, validation, told))
+                if self.workers.is_chief and (done or stop.is_set() or self._is_due()):
+                    self._save()
+                if stop.is_set() and not done:
+                    raise Interrupted(
+                        f"stopped after {self.step:,} of {self.settings.steps:,} steps; the "
+                        f"checkpoint is in {self.checkpoints.folder}.",
+                        self.checkpoints.folder,
+                    )
+        told.on_train_end()
+
+    def finish(self) -> None:
+        """Writes the preset and the figures, and deletes the checkpoints."""
+        metrics = {
+            "steps": self.step,
+            "tokens": self.tokens,
+            "validation": self.history,
+            "settings": asdict(self.settings),
+        }
+        with atomic_folder(self.output / PRESET, overwrite=True) as folder:
+            self.pretrainer.save_to_preset(str(folder))
+            (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+
+    def _validate(
+        self, steps: Steps, validation: PretrainingBatches | None, told: Any
+    ) -> dict[str, float]:
+        if validation is None:
+            return {}
+        told.on_test_begin()
+        # From the first batch of epoch 0: the same blocks and masks each time.
+        held_out = validation.dataset(0, endless=False).take(self.bookkeeping.validation_batches)
+        logs = figures(steps.validate(held_out), self.pretrainer.objectives)
+        told.on_test_end(logs)
+        self.history.append({"step": self.step, **logs})
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def _is_due(self) -> bool:
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return (
+            self.step % self.bookkeeping.checkpoint_steps == 0
+            or minutes >= self.bookkeeping.checkpoint_minutes
+        )
+
+    def _save(self) -> None:
+        record = {
+            "step": self.step,
+            "place": self.place,
+            "tokens": self.tokens,
+            "history": self.history,
+        }
+        tensors = {name: np.asarray(v) for name, v in _state(self.pretrainer).items()}
+        self.checkpoints.save(self.step, tensors, record)
+        self._saved_at = time.monotonic()
+
+    def _check_loss(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of step {self.step:,} is {loss}: a lower learning rate or a longer "
+                f"warm-up may help.  Checkpoints from before are in {self.checkpoints.folder}."
+            )
+
+    def _follow_chief(self) -> None:
+        """Takes over the chief's state, and makes the random numbers this worker's own."""
+        if self.workers.count == 1:
+            return
+        state = _state(self.pretrainer)
+        counts = np.array([self.step, *self.place, self.tokens])
+        arrays = self.workers.broadcast([*map(np.asarray, state.values()), counts])
+        _assign(self.pretrainer, dict(zip(state, arrays, strict=False)))
+        self.step, *place, self.tokens = map(int, arrays[-1])
+        self.place = (place[0], place[1])
+        for generator in _seed_generators(self.pretrainer):
+            seed, count = np.asarray(generator)
+            generator.assign(np.array([seed + self.workers.index, count], generator.dtype))
+
+
+def _state(pretrainer: SpanBertPretrainer) -> dict[str, Any]:
+    """All variables that the next step depends on, by names of their own."""
+    optimizer = pretrainer.optimizer.variables
+    variables = [*pretrainer.weights, *_seed_generators(pretrainer), *optimizer]
+    return {f"{i:04d} {variable.path}": variable.value for i, variable in enumerate(variables)}
+
+
+def _assign(pretrainer: SpanBertPretrainer, tensors: dict[str, np.ndarray]) -> None:
+    state = _state(pretrainer)
+    if state.keys() != tensors.keys():
+        odd = min(state.keys() ^ tensors.keys())
+        raise ValueError(f"the checkpoint is of another network: {odd!r} is only in one of them.")
+    for name, variable in state.items():
+        variable.assign(tensors[name])
+
+
+def _seed_generators(pretrainer: SpanBertPretrainer) -> list[Any]:
+    """State of the random numbers of dropout, which is no weight."""
+    others = {id(v) for v in [*pretrainer.weights, *pretrainer.metrics_variables]}
+    return [variable for variable in pretrainer.variables if id(variable) not in others]
+
+
+def _batches(
+    settings: Pretraining,
+    corpus: str | os.PathLike[str],
+    pretrainer: SpanBertPretrainer,
+    workers: Workers,
+    skip_bad_shards: bool,
+) -> tuple[PretrainingBatches, PretrainingBatches | None]:
+    """Batches to train on, and those of the shards that are held out."""
+    tokenizer = pretrainer.preprocessor.tokenizer
+
+    def read(shards: slice) -> PretrainingBatches:
+        batches = PretrainingBatches(
+            corpus,
+            token_budget=settings.token_budget,
+            num_buckets=settings.num_buckets,
+            seed=settings.seed,
+            shards=shards,
+            shards_in_memory=settings.shards_in_memory,
+            part=(workers.index, workers.count),
+            tokenizer=tokenizer,
+            skip_bad_shards=skip_bad_shards,
+        )
+        masking = SpanMasking(
+            tokenizer.vocabulary_size(),
+            tokenizer.mask_token_id,
+            tokenizer.special_token_ids,
+            scheme=settings.scheme,
+            budget=settings.mask_budget,
+            p=settings.span_end,
+            max_words=settings.max_words,
+            replacement=settings.replacement,
+            random_token_weights=batches.piece_counts,
+            max_targets=settings.max_targets,
+        )
+        batches.transform = lambda features, seeds: masking(features, seed=seeds)
+        return batches
+
+    held_out = settings.validation_shards
+    if not held_out:
+        return read(slice(None)), None
+    return read(slice(None, -held_out)), read(slice(-held_out, None))
+
+
+@contextmanager
+def _opened(
+    output: Path, record: dict[str, Any], overwrite: bool, workers: Workers
+) -> Iterator[None]:
+    """Makes the folder of a run or finds that it holds this one, and keeps others out of it."""
+    if not workers.is_chief:
+        yield
+        return
+    known = output / _RUN
+    if output.exists() and not known.exists() and any(output.iterdir()) and not overwrite:
+        raise FileExistsError(f"{output} exists and holds no run; choose another name.")
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another process trains in {output}.") from None
+        if overwrite:
+            for name in ("checkpoints", PRESET, "tensorboard"):
+                shutil.rmtree(output / name, ignore_errors=True)
+        elif known.exists():
+            refuse_differences(json.loads(known.read_text("utf-8")), record, output)
+        with atomic_file(known) as path:
+            path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        yield
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turns the first SIGINT or SIGTERM into an event; a second SIGINT interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _examples(batches: PretrainingBatches, pretrainer: SpanBertPretrainer) -> list[tuple[str, str]]:
+    """Texts of held-out blocks with one span masked, and the span."""
+    tokenizer = pretrainer.preprocessor.tokenizer
+    features = next(iter(batches.dataset(0)))
+    examples = []
+    for row in range(min(_EXAMPLES, len(features["token_ids"]))):
+        ids = _unmasked(features, row)[:_EXAMPLE_TOKENS]
+        spans = [(left + 1, right) for left, right in features["span_boundaries"][row].numpy()]
+        start, end = next((s for s in spans if 1 < s[0] < s[1] < len(ids)), (0, 0))
+        if end:
+            before, span, after = (
+                tokenizer.detokenize([part]).numpy()[0].decode()
+                for part in (ids[1:start], ids[start:end], ids[end:])
+            )
+            gap = " ".join(["[MASK]"] * (end - start))
+            examples.append((f"{before} {gap} {after}", span))
+    return examples
+
+
+def _unmasked(features: dict[str, Any], row: int) -> list[int]:
+    ids = features["token_ids"][row].numpy()
+    used = features["mask_weights"][row].numpy() > 0
+    ids[features["mask_positions"][row].numpy()[used]] = features["mask_ids"][row].numpy()[used]
+    return ids[: int(features["padding_mask"][row].numpy().sum()) - 1].tolist()

@@ -1,0 +1,88 @@
+"""Where pretraining starts: from new weights, an encoder, or an encoder with its heads."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from spanbert_tf.convert import load_hugging_face_pretrainer
+from spanbert_tf.data.shards import load_vocabulary, read_manifest
+from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
+from spanbert_tf.models.backbone import SIZES, SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
+from spanbert_tf.settings import Pretraining
+from spanbert_tf.tokenizer import SpanBertTokenizer
+
+
+def load_pretrainer(
+    settings: Pretraining, encoder: str | os.PathLike[str], corpus: str | os.PathLike[str]
+) -> SpanBertPretrainer:
+    """Loads an encoder, with heads that are new but for those that it has.
+
+    Args:
+        settings: Its dtype, objective and `max_targets` are the pretrainer's.
+        encoder: See `pretrain`.
+        corpus: The prepared corpus; a new encoder gets its vocabulary.
+
+    Returns:
+        The pretrainer, with a preprocessor.
+
+    Raises:
+        ValueError: The corpus has longer blocks than the encoder has positions, or the pretrainer
+            that is to go on has another objective.
+    """
+    manifest = read_manifest(corpus)
+    length = manifest.settings.sequence_length
+    encoder = os.fspath(encoder)
+    dtype: dict[str, Any] = {} if settings.dtype is None else {"dtype": settings.dtype}
+    heads: dict[str, Any] = {
+        "span_boundary": settings.objective == "mlm+sbo",
+        "max_targets": settings.max_targets,
+    }
+    if encoder in SIZES:
+        vocabulary = load_vocabulary(Path(corpus), manifest)
+        tokenizer = SpanBertTokenizer(vocabulary, manifest.lowercase)
+        backbone = SpanBertBackbone.from_preset(
+            encoder,
+            load_weights=False,
+            vocabulary_size=len(vocabulary),
+            max_sequence_length=max(512, length),
+            **dtype,
+        )
+        pretrainer = _with_heads(backbone, tokenizer, heads)
+    elif is_task(Path(encoder), SpanBertPretrainer):
+        pretrainer = SpanBertPretrainer.from_preset(encoder, **dtype)
+        _check_heads(pretrainer, heads, encoder)
+    elif (Path(encoder) / CONFIG_FILE).is_file() and is_preset(read_config(Path(encoder))):
+        backbone = SpanBertBackbone.from_preset(encoder, **dtype)
+        pretrainer = _with_heads(backbone, SpanBertTokenizer.from_preset(encoder), heads)
+    else:
+        pretrainer = load_hugging_face_pretrainer(encoder, settings.dtype, **heads)
+    if length > pretrainer.backbone.max_sequence_length:
+        raise ValueError(
+            f"{corpus} has blocks of up to {length} tokens, but {encoder} has positions for "
+            f"{pretrainer.backbone.max_sequence_length}: prepare it with "
+            f"--sequence-length {pretrainer.backbone.max_sequence_length}."
+        )
+    return pretrainer
+
+
+def is_task(folder: Path, task_class: type) -> bool:
+    """Says whether a folder is a preset of a task."""
+    task = folder / "task.json"
+    return task.is_file() and f'"{task_class.__name__}"' in task.read_text("utf-8")
+
+
+def _with_heads(
+    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
+) -> SpanBertPretrainer:
+    preprocessor = SpanBertPretrainerPreprocessor(tokenizer, backbone.max_sequence_length)
+    return SpanBertPretrainer(backbone, preprocessor, **heads)
+
+
+def _check_heads(pretrainer: SpanBertPretrainer, heads: dict[str, Any], where: str) -> None:
+    for name, wanted in heads.items():
+        found = getattr(pretrainer, name)
+        if found != wanted:
+            raise ValueError(
+                f"{where} is a pretrainer with {name}={found}, but the settings say {wanted}."
+            )
