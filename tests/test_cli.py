@@ -16,10 +16,12 @@ from spanbert_tf import load_hugging_face_pretrainer
 from spanbert_tf.cli import build_parser, main
 from spanbert_tf.data.pretraining import PretrainingBatches
 from tests.checkpoints import write_checkpoint
+from tests.data.corpora import VOCABULARY
+from tests.training.pretraining_runs import make_corpus, make_encoder
 
 COMMANDS = (
     *("demo", "convert", "export", "finetune", "evaluate", "predict"),
-    *("train-vocab", "prepare"),
+    *("train-vocab", "prepare", "pretrain"),
 )
 # Pieces of `tests.checkpoints.vocabulary`: w1 says yes and w2 says no.
 TRAIN = "text\tlabel\n" + "".join(f"w1 w4 {'w4 ' * (i % 3)}\tyes\nw2 w5\tno\n" for i in range(12))
@@ -315,3 +317,19 @@ def test_another_encoder_takes_the_place_of_the_last(
         preset = Path(_encoder_preset(arguments, tmp_path / "run"))
         layers.append(json.loads((preset / "config.json").read_text())["config"]["num_layers"])
     assert layers == [2, 1, 1]
+
+
+@pytest.mark.slow
+def test_pretrain(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    make_corpus(tmp_path)
+    encoder = make_encoder(tmp_path)
+    words = ("pretrain", tmp_path / "corpus", "--encoder", encoder, "--output", tmp_path / "run")
+    settings = ("--steps", 4, "--token-budget", 256, "--max-targets", 5, "--log-steps", 2)
+    result = run(capsys, *words, *settings)
+    assert result["steps"] == 4
+    assert 0 < result["validation"]["loss"] < 7
+    encoder = tf.saved_model.load(result["saved_model"])
+    logits = encoder.mlm(tf.zeros([1, 3, 16]), tf.constant([[1]]))
+    assert logits.shape == (1, 1, len(VOCABULARY))
+    assert "exists" in run(capsys, *words, *settings, code=1)
+    assert run(capsys, *words, *settings, "--overwrite") == result

@@ -1,45 +1,46 @@
 """Pretraining of an encoder, from a prepared corpus to a preset folder."""
 
-import fcntl
 import json
 import math
 import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from spanbert_tf.atomic import atomic_file, atomic_folder
+from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.data.pretraining import PretrainingBatches
-from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.settings import Bookkeeping, Pretraining
-from spanbert_tf.training.checkpoints import Interrupted, refuse_differences, refuse_existing
+from spanbert_tf.training.checkpoints import Interrupted, refuse_existing
+from spanbert_tf.training.model_state import assign_state, seed_generators, state_of
 from spanbert_tf.training.pretraining_logs import (
     PretrainingBoard,
     ProgressLines,
+    example_gaps,
     require_tensorboard,
 )
-from spanbert_tf.training.pretraining_start import load_pretrainer
+from spanbert_tf.training.pretraining_start import load_pretrainer, make_batches
+from spanbert_tf.training.run_folder import (
+    CHECKPOINTS,
+    PRESET,
+    TENSORBOARD,
+    open_run,
+    stop_signals,
+)
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 from spanbert_tf.training.steps import Steps, figures
 from spanbert_tf.training.workers import Workers
 
-PRESET = "preset"
 METRICS_FILE = "metrics.json"
-_RUN = "run.json"
-_EXAMPLES = 4  # texts whose gaps are filled for TensorBoard
-_EXAMPLE_TOKENS = 48
 
 
 @dataclass(frozen=True)
@@ -122,22 +123,22 @@ def pretrain(
     refuse_existing(output / PRESET, overwrite)
     keras.utils.set_random_seed(settings.seed)
     pretrainer = load_pretrainer(settings, encoder, corpus)
-    training, validation = _batches(settings, corpus, pretrainer, workers, skip_bad_shards)
+    training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
     record = {
         "settings": asdict(settings),
         "encoder": pretrainer.backbone.get_config(),
         "batches": training.fingerprint,
     }
     workers.check_agreement(json.dumps(record), "settings or a corpus")
-    with _opened(output, record, overwrite, workers):
+    with open_run(output, record, overwrite, workers):
         run = _Run(settings, bookkeeping or Bookkeeping(), pretrainer, workers, output)
         run.restore()
         extra: list[keras.callbacks.Callback] = []
         if workers.is_chief and write is not None:
             extra.append(ProgressLines(write, settings.steps, run.bookkeeping.log_steps, run.step))
         if workers.is_chief and tensorboard:
-            examples = _examples(validation or training, pretrainer)
-            folder = output / "tensorboard"
+            examples = example_gaps(validation or training, pretrainer)
+            folder = output / TENSORBOARD
             extra.append(PretrainingBoard(folder, examples, run.bookkeeping.log_steps, run.step))
         with workers.telling_losses():
             run.train(training, validation, [*callbacks, *extra])
@@ -162,7 +163,7 @@ class _Run:
         self.pretrainer = pretrainer
         self.workers = workers
         self.output = output
-        self.checkpoints = StepCheckpoints(output / "checkpoints", bookkeeping.keep)
+        self.checkpoints = StepCheckpoints(output / CHECKPOINTS, bookkeeping.keep)
         self.step = 0
         self.place = (0, 0)  # epoch and batch that come next
         self.tokens = 0
@@ -184,7 +185,7 @@ class _Run:
             found = self.checkpoints.restore()
         if found is not None:
             tensors, record = found
-            _assign(self.pretrainer, tensors)
+            assign_state(self.pretrainer, tensors)
             self.step, self.place = record["step"], tuple(record["place"])
             self.tokens, self.history = record["tokens"], record["history"]
         self._follow_chief()
@@ -199,11 +200,15 @@ class _Run:
         dataset = training.dataset(*self.place)
         steps = Steps(self.pretrainer, self.workers, dataset.element_spec)
         batches = iter(dataset)
+        held_out = None
+        if validation is not None:
+            # From the first batch of epoch 0: the same blocks and masks each time.
+            held_out = validation.dataset(endless=False).take(self.bookkeeping.validation_batches)
         each = self.settings.accumulation
         told = keras.callbacks.CallbackList(list(callbacks), model=self.pretrainer)
         self.pretrainer.stop_training = False
         told.on_train_begin()
-        with _stop_signals() as stop:
+        with stop_signals() as stop:
             while self.step < self.settings.steps and not self.pretrainer.stop_training:
                 stretch, in_stretch = divmod(self.step, self.bookkeeping.validation_steps)
                 if in_stretch == 0:
@@ -220,7 +225,7 @@ class _Run:
                 told.on_train_batch_end(in_stretch, logs)
                 done = self.step == self.settings.steps
                 if done or in_stretch + 1 == self.bookkeeping.validation_steps:
-                    told.on_epoch_end(stretch, logs | self._validate(steps, validation, told))
+                    told.on_epoch_end(stretch, logs | self._validate(steps, held_out, told))
                 if self.workers.is_chief and (done or stop.is_set() or self._is_due()):
                     self._save()
                 if stop.is_set() and not done:
@@ -245,13 +250,11 @@ class _Run:
         shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
     def _validate(
-        self, steps: Steps, validation: PretrainingBatches | None, told: Any
+        self, steps: Steps, held_out: tf.data.Dataset | None, told: Any
     ) -> dict[str, float]:
-        if validation is None:
+        if held_out is None:
             return {}
         told.on_test_begin()
-        # From the first batch of epoch 0: the same blocks and masks each time.
-        held_out = validation.dataset(0, endless=False).take(self.bookkeeping.validation_batches)
         logs = figures(steps.validate(held_out), self.pretrainer.objectives)
         told.on_test_end(logs)
         self.history.append({"step": self.step, **logs})
@@ -271,7 +274,7 @@ class _Run:
             "tokens": self.tokens,
             "history": self.history,
         }
-        tensors = {name: np.asarray(v) for name, v in _state(self.pretrainer).items()}
+        tensors = {name: np.asarray(v) for name, v in state_of(self.pretrainer).items()}
         self.checkpoints.save(self.step, tensors, record)
         self._saved_at = time.monotonic()
 
@@ -286,151 +289,12 @@ class _Run:
         """Takes over the chief's state, and makes the random numbers this worker's own."""
         if self.workers.count == 1:
             return
-        state = _state(self.pretrainer)
+        state = state_of(self.pretrainer)
         counts = np.array([self.step, *self.place, self.tokens])
         arrays = self.workers.broadcast([*map(np.asarray, state.values()), counts])
-        _assign(self.pretrainer, dict(zip(state, arrays, strict=False)))
+        assign_state(self.pretrainer, dict(zip(state, arrays, strict=False)))
         self.step, *place, self.tokens = map(int, arrays[-1])
         self.place = (place[0], place[1])
-        for generator in _seed_generators(self.pretrainer):
+        for generator in seed_generators(self.pretrainer):
             seed, count = np.asarray(generator)
             generator.assign(np.array([seed + self.workers.index, count], generator.dtype))
-
-
-def _state(pretrainer: SpanBertPretrainer) -> dict[str, Any]:
-    """All variables that the next step depends on, by names of their own."""
-    optimizer = pretrainer.optimizer.variables
-    variables = [*pretrainer.weights, *_seed_generators(pretrainer), *optimizer]
-    return {f"{i:04d} {variable.path}": variable.value for i, variable in enumerate(variables)}
-
-
-def _assign(pretrainer: SpanBertPretrainer, tensors: dict[str, np.ndarray]) -> None:
-    state = _state(pretrainer)
-    if state.keys() != tensors.keys():
-        odd = min(state.keys() ^ tensors.keys())
-        raise ValueError(f"the checkpoint is of another network: {odd!r} is only in one of them.")
-    for name, variable in state.items():
-        variable.assign(tensors[name])
-
-
-def _seed_generators(pretrainer: SpanBertPretrainer) -> list[Any]:
-    """State of the random numbers of dropout, which is no weight."""
-    others = {id(v) for v in [*pretrainer.weights, *pretrainer.metrics_variables]}
-    return [variable for variable in pretrainer.variables if id(variable) not in others]
-
-
-def _batches(
-    settings: Pretraining,
-    corpus: str | os.PathLike[str],
-    pretrainer: SpanBertPretrainer,
-    workers: Workers,
-    skip_bad_shards: bool,
-) -> tuple[PretrainingBatches, PretrainingBatches | None]:
-    """Batches to train on, and those of the shards that are held out."""
-    tokenizer = pretrainer.preprocessor.tokenizer
-
-    def read(shards: slice) -> PretrainingBatches:
-        batches = PretrainingBatches(
-            corpus,
-            token_budget=settings.token_budget,
-            num_buckets=settings.num_buckets,
-            seed=settings.seed,
-            shards=shards,
-            shards_in_memory=settings.shards_in_memory,
-            part=(workers.index, workers.count),
-            tokenizer=tokenizer,
-            skip_bad_shards=skip_bad_shards,
-        )
-        masking = SpanMasking(
-            tokenizer.vocabulary_size(),
-            tokenizer.mask_token_id,
-            tokenizer.special_token_ids,
-            scheme=settings.scheme,
-            budget=settings.mask_budget,
-            p=settings.span_end,
-            max_words=settings.max_words,
-            replacement=settings.replacement,
-            random_token_weights=batches.piece_counts,
-            max_targets=settings.max_targets,
-        )
-        batches.transform = lambda features, seeds: masking(features, seed=seeds)
-        return batches
-
-    held_out = settings.validation_shards
-    if not held_out:
-        return read(slice(None)), None
-    return read(slice(None, -held_out)), read(slice(-held_out, None))
-
-
-@contextmanager
-def _opened(
-    output: Path, record: dict[str, Any], overwrite: bool, workers: Workers
-) -> Iterator[None]:
-    """Makes the folder of a run or finds that it holds this one, and keeps others out of it."""
-    if not workers.is_chief:
-        yield
-        return
-    known = output / _RUN
-    if output.exists() and not known.exists() and any(output.iterdir()) and not overwrite:
-        raise FileExistsError(f"{output} exists and holds no run; choose another name.")
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another process trains in {output}.") from None
-        if overwrite:
-            for name in ("checkpoints", PRESET, "tensorboard"):
-                shutil.rmtree(output / name, ignore_errors=True)
-        elif known.exists():
-            refuse_differences(json.loads(known.read_text("utf-8")), record, output)
-        with atomic_file(known) as path:
-            path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        yield
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turns the first SIGINT or SIGTERM into an event; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _examples(batches: PretrainingBatches, pretrainer: SpanBertPretrainer) -> list[tuple[str, str]]:
-    """Texts of held-out blocks with one span masked, and the span."""
-    tokenizer = pretrainer.preprocessor.tokenizer
-    features = next(iter(batches.dataset(0)))
-    examples = []
-    for row in range(min(_EXAMPLES, len(features["token_ids"]))):
-        ids = _unmasked(features, row)[:_EXAMPLE_TOKENS]
-        spans = [(left + 1, right) for left, right in features["span_boundaries"][row].numpy()]
-        start, end = next((s for s in spans if 1 < s[0] < s[1] < len(ids)), (0, 0))
-        if end:
-            before, span, after = (
-                tokenizer.detokenize([part]).numpy()[0].decode()
-                for part in (ids[1:start], ids[start:end], ids[end:])
-            )
-            gap = " ".join(["[MASK]"] * (end - start))
-            examples.append((f"{before} {gap} {after}", span))
-    return examples
-
-
-def _unmasked(features: dict[str, Any], row: int) -> list[int]:
-    ids = features["token_ids"][row].numpy()
-    used = features["mask_weights"][row].numpy() > 0
-    ids[features["mask_positions"][row].numpy()[used]] = features["mask_ids"][row].numpy()[used]
-    return ids[: int(features["padding_mask"][row].numpy().sum()) - 1].tolist()

@@ -13,6 +13,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from spanbert_tf.data.pretraining import PretrainingBatches
+from spanbert_tf.features import (
+    MASK_IDS,
+    MASK_POSITIONS,
+    MASK_WEIGHTS,
+    PADDING_MASK,
+    SPAN_BOUNDARIES,
+    TOKEN_IDS,
+)
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
+
+_EXAMPLES = 4  # texts whose gaps are filled
+_EXAMPLE_TOKENS = 48
+
 Logs = dict[str, float]
 
 
@@ -171,3 +185,50 @@ def _losses(logs: Logs) -> str:
 def _duration(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def example_gaps(
+    batches: PretrainingBatches, pretrainer: SpanBertPretrainer
+) -> list[tuple[str, str]]:
+    """Takes a few texts out of the first batch, each with one of its spans as `[MASK]`s.
+
+    Args:
+        batches: Masked batches.
+        pretrainer: Has the tokenizer.
+
+    Returns:
+        Texts, and what was in the gap of each.
+    """
+    tokenizer = pretrainer.preprocessor.tokenizer
+    features = {name: tensor.numpy() for name, tensor in next(iter(batches.dataset())).items()}
+    examples = []
+    for row in range(min(_EXAMPLES, len(features[TOKEN_IDS.name]))):
+        ids = _unmasked({name: array[row] for name, array in features.items()})[:_EXAMPLE_TOKENS]
+        boundaries = features[SPAN_BOUNDARIES.name][row]
+        whole_words = [
+            (left + 1, right)
+            for left, right in boundaries
+            if 0 < left < right < len(ids) and not {left + 1, right} & _inside_words(ids, tokenizer)
+        ]
+        if whole_words:
+            start, end = whole_words[0]
+            before, span, after = (
+                tokenizer.detokenize([part]).numpy()[0].decode()
+                for part in (ids[1:start], ids[start:end], ids[end:])
+            )
+            gap = " ".join(["[MASK]"] * (end - start))
+            examples.append((f"{before} {gap} {after}", span))
+    return examples
+
+
+def _inside_words(ids: list[int], tokenizer: Any) -> set[int]:
+    """Positions of pieces that go on with a word: a text cannot begin with them."""
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    return {position for position, piece in enumerate(pieces) if piece.startswith("##")}
+
+
+def _unmasked(row: dict[str, np.ndarray]) -> list[int]:
+    """A row's pieces before they were masked, without [SEP] and padding."""
+    ids, used = row[TOKEN_IDS.name].copy(), row[MASK_WEIGHTS.name] > 0
+    ids[row[MASK_POSITIONS.name][used]] = row[MASK_IDS.name][used]
+    return ids[: row[PADDING_MASK.name].sum() - 1].tolist()

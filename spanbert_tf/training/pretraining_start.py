@@ -1,16 +1,19 @@
-"""Where pretraining starts: from new weights, an encoder, or an encoder with its heads."""
+"""What pretraining starts from: a network, and batches of a corpus."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from spanbert_tf.convert import load_hugging_face_pretrainer
+from spanbert_tf.data.pretraining import PretrainingBatches
 from spanbert_tf.data.shards import load_vocabulary, read_manifest
 from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
+from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.settings import Pretraining
 from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.training.workers import Workers
 
 
 def load_pretrainer(
@@ -86,3 +89,50 @@ def _check_heads(pretrainer: SpanBertPretrainer, heads: dict[str, Any], where: s
             raise ValueError(
                 f"{where} is a pretrainer with {name}={found}, but the settings say {wanted}."
             )
+
+
+def make_batches(
+    settings: Pretraining,
+    corpus: str | os.PathLike[str],
+    pretrainer: SpanBertPretrainer,
+    workers: Workers,
+    skip_bad_shards: bool,
+) -> tuple[PretrainingBatches, PretrainingBatches | None]:
+    """Makes the masked batches of a corpus that this worker trains on, and those held out.
+
+    Raises:
+        DataError, ValueError: See `PretrainingBatches`.
+    """
+    tokenizer = pretrainer.preprocessor.tokenizer
+
+    def read(shards: slice) -> PretrainingBatches:
+        batches = PretrainingBatches(
+            corpus,
+            token_budget=settings.token_budget,
+            num_buckets=settings.num_buckets,
+            seed=settings.seed,
+            shards=shards,
+            shards_in_memory=settings.shards_in_memory,
+            part=(workers.index, workers.count),
+            tokenizer=tokenizer,
+            skip_bad_shards=skip_bad_shards,
+        )
+        masking = SpanMasking(
+            tokenizer.vocabulary_size(),
+            tokenizer.mask_token_id,
+            tokenizer.special_token_ids,
+            scheme=settings.scheme,
+            budget=settings.mask_budget,
+            p=settings.span_end,
+            max_words=settings.max_words,
+            replacement=settings.replacement,
+            random_token_weights=batches.piece_counts,
+            max_targets=settings.max_targets,
+        )
+        batches.transform = lambda features, seeds: masking(features, seed=seeds)
+        return batches
+
+    held_out = settings.validation_shards
+    if not held_out:
+        return read(slice(None)), None
+    return read(slice(None, -held_out)), read(slice(-held_out, None))

@@ -7,6 +7,7 @@ https://www.tensorflow.org/guide/distributed_training.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -101,7 +102,8 @@ class Workers:
         """Adds up each tensor of a nest over all workers; only within `run`."""
         if self.strategy is None:
             return values
-        flat = tf.nest.flatten(values)
+        # Copies, as what comes from outside of the function is on no device that it knows of.
+        flat = [tf.identity(value) for value in tf.nest.flatten(values)]
         context = tf.distribute.get_replica_context()
         summed = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
         return tf.nest.pack_sequence_as(values, summed)
@@ -146,10 +148,11 @@ class Workers:
         except _LOST as error:
             if self.strategy is None:
                 raise
+            found = re.search(r"task:(\d+)", error.message)
             raise WorkerLost(
-                f"worker {self.index} of {self.count} stops, as another one no longer answers; "
-                "see the output of the others for the cause, and start all of them again to go on "
-                f"from the last checkpoint. ({error.message.splitlines()[0]})"
+                f"worker {self.index} of {self.count} stops, as "
+                f"{f'worker {found[1]}' if found else 'another one'} no longer answers: look there "
+                "for the cause, then start all of them again to go on from the last checkpoint."
             ) from error
 
     def _sum_now(self, array: np.ndarray) -> np.ndarray:
