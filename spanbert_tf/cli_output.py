@@ -27,10 +27,8 @@ def show_pretrained(result: dict[str, Any]) -> str:
         return f"worker {result['worker']} is done; worker 0 has written the encoder."
     lines = [f"{result['steps']:,} steps, {result['tokens']:,} tokens"]
     if result["validation"]:
-        lines.append(
-            "held out: "
-            + ", ".join(f"{n} {v:.4f}" for n, v in result["validation"].items() if n != "padding")
-        )
+        figures = {n: v for n, v in result["validation"].items() if n not in ("step", "padding")}
+        lines.append("held out: " + ", ".join(f"{name} {v:.4f}" for name, v in figures.items()))
     return "\n".join(
         [
             *lines,

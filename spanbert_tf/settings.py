@@ -104,6 +104,9 @@ class Pretraining:
         0.01, float, "decoupled weight decay; biases and layer norms have none"
     )
     clip_norm: float = _setting(1.0, float, "largest norm of a step's gradients")
+    dropout: float | None = _setting(
+        None, float, "rate while the encoder is pretrained; None: the encoder's own"
+    )
     objective: str = _setting(
         "mlm+sbo", str, "masked language model, with or without span boundaries", OBJECTIVES
     )
@@ -134,6 +137,10 @@ class Pretraining:
             "warmup_proportion": (0 <= self.warmup_proportion < 1, "from 0 to below 1"),
             "weight_decay": (self.weight_decay >= 0, "0 or above"),
             "clip_norm": (self.clip_norm > 0, "above 0"),
+            "dropout": (
+                self.dropout is None or 0 <= self.dropout < 1,
+                "from 0 to below 1, or None",
+            ),
             "objective": (self.objective in OBJECTIVES, f"one of {OBJECTIVES}"),
             "scheme": (self.scheme in SCHEMES, f"one of {SCHEMES}"),
             "mask_budget": (0 < self.mask_budget <= 1, "above 0 and 1 at most"),

@@ -1,5 +1,7 @@
 """All that the next training step of a model depends on, by name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -31,3 +33,17 @@ def seed_generators(model: keras.Model) -> list[Any]:
     """Gives the state of dropout's random numbers, which Keras leaves out of weights."""
     others = {id(v) for v in [*model.weights, *model.metrics_variables]}
     return [variable for variable in model.variables if id(variable) not in others]
+
+
+@contextmanager
+def dropout_rate(model: keras.Model, rate: float | None) -> Iterator[None]:
+    """Changes the rate of all dropout in functions that are traced within; `None`: does not."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    rates = [layer.rate for layer in layers]
+    for layer in layers:
+        layer.rate = layer.rate if rate is None else rate
+    try:
+        yield
+    finally:
+        for layer, before in zip(layers, rates, strict=True):
+            layer.rate = before

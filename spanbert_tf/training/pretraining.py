@@ -20,7 +20,7 @@ from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.settings import Bookkeeping, Pretraining
 from spanbert_tf.training.checkpoints import Interrupted, refuse_existing
-from spanbert_tf.training.model_state import assign_state, seed_generators, state_of
+from spanbert_tf.training.model_state import assign_state, dropout_rate, seed_generators, state_of
 from spanbert_tf.training.pretraining_logs import (
     PretrainingBoard,
     ProgressLines,
@@ -140,7 +140,7 @@ def pretrain(
             examples = example_gaps(validation or training, pretrainer)
             folder = output / TENSORBOARD
             extra.append(PretrainingBoard(folder, examples, run.bookkeeping.log_steps, run.step))
-        with workers.telling_losses():
+        with workers.telling_losses(), dropout_rate(pretrainer.backbone, settings.dropout):
             run.train(training, validation, [*callbacks, *extra])
         if workers.is_chief:
             run.finish()

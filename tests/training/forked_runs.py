@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -135,12 +136,14 @@ def compare_workers(folder: Path) -> dict[str, Any]:
 def lose_a_worker(folder: Path) -> dict[str, Any]:
     """Kills one of two workers, then starts both again."""
     chief, other = start_workers(folder, "lost", 2)
-    lines = []
+    lines, killed = [], 0.0
     for line in chief.lines():
         lines.append(line)
         if line.startswith("step 5"):
             other.kill()
-    outcome = {"lines": lines, "codes": [chief.wait(), other.wait()]}
+            killed = time.monotonic()
+    outcome = {"lines": lines, "seconds": time.monotonic() - killed}
+    outcome["codes"] = [chief.wait(), other.wait()]
     again = start_workers(folder, "lost", 2)
     return {
         **outcome,

@@ -16,6 +16,7 @@ from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
 from spanbert_tf.data.readers import DataError
 from spanbert_tf.training import step_checkpoints
 from spanbert_tf.training.checkpoints import Interrupted
+from spanbert_tf.training.model_state import seed_generators
 from spanbert_tf.training.pretraining import Pretrained
 from spanbert_tf.training.run_folder import open_run
 from spanbert_tf.training.workers import Workers
@@ -143,11 +144,16 @@ def test_stops_of_all_kinds_change_nothing(
 def test_accumulated_batches_are_a_run_of_their_own(folder: Path):
     stop = _At(3, lambda model: os.kill(os.getpid(), signal.SIGINT))
     settings = {"steps": 5, "accumulation": 2, "validation_shards": 0, "objective": "mlm"}
+    settings["dropout"] = 0.0
     with pytest.raises(Interrupted):
         run(folder, "accumulated", settings, callbacks=[stop])
     stopped = run(folder, "accumulated", settings)
     _assert_equal(stopped, run(folder, "accumulated_whole", settings))
     assert stopped.history == []
+    # No dropout, no random numbers; the encoder is to be fine-tuned with its own again.
+    assert all(np.asarray(state)[1] == 0 for state in seed_generators(stopped.pretrainer))
+    layers = stopped.pretrainer.backbone._flatten_layers()
+    assert {each.rate for each in layers if isinstance(each, keras.layers.Dropout)} == {0.1}
 
 
 def test_callbacks_see_stretches_and_may_end_the_training(folder: Path):
