@@ -52,8 +52,8 @@ dev: $(VENV)/.dev-installed ## .venv with everything that tests and checks need
 demo: venv ## the whole way from a checkpoint to a served model
 	$(BIN)/spanbert-tf demo
 
-test: check ## checks, then every test with branch coverage
-	$(PYTEST) --cov --cov-report=term
+test: check ## checks, then every test with branch coverage, a process for each core
+	$(PYTEST) --numprocesses=auto --dist=loadfile --cov --cov-report=term
 
 test-fast: dev ## the tests that take less than five seconds each
 	$(PYTEST) -m 'not slow'

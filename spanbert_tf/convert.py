@@ -38,6 +38,7 @@ from spanbert_tf.hugging_face import (
     VOCABULARY_FILE,
     CheckpointError,
     is_preset,
+    is_preset_of,
     locate,
     read_config,
     read_tensors,
@@ -153,7 +154,8 @@ def save_hugging_face(
     Weights are written as float32 safetensors, LoRA adapters merged into them.  There is no pooler:
     load with `BertModel.from_pretrained(path, add_pooling_layer=False)`.  A pretrainer's has the
     head of the masked language model too: load with `BertForMaskedLM.from_pretrained(path)`.  The
-    head of the span boundary objective has no place there and is dropped, with a line in the log.
+    head of the span boundary objective has no place there and is dropped, with a warning in the
+    log.
 
     Args:
         model: The encoder, or a pretrainer.
@@ -182,8 +184,9 @@ def _write_hugging_face(
         # The encoder of a model with a head has its prefix.
         tensors = {PREFIX + key: tensor for key, tensor in tensors.items()}
         tensors |= foreign_tensors(pretrainer.mlm_head, mlm_head_table())
-        for variable in own_weights(pretrainer.sbo_head) if pretrainer.sbo_head else []:
-            _log.info("%s is dropped: BERT has no span boundary objective", variable.path)
+        if pretrainer.sbo_head is not None:
+            paths = ", ".join(variable.path for variable in own_weights(pretrainer.sbo_head))
+            _log.warning("dropped, as BERT has no span boundary objective: %s", paths)
     save_file(tensors, folder / SAFETENSORS_FILE, metadata={"format": "pt"})
     config = {
         **SETTINGS,
@@ -215,7 +218,8 @@ def convert(
 
     Args:
         source: A folder of either kind, or `hf://user/repo[@revision]`.  Its `config.json` tells
-            the kind.
+            the kind.  Of a preset, the encoder is converted, and of a `SpanBertPretrainer`'s the
+            head of the masked language model too; see `save_hugging_face`.
         destination: The folder to make; it appears whole or not at all.
         overwrite: Whether a folder that exists is replaced.
 
@@ -229,10 +233,13 @@ def convert(
     """
     # Opened first: a destination that exists is an error before a download.
     with atomic_folder(destination, overwrite) as folder:
-        if is_preset(read_config(locate(source))):
-            backbone = SpanBertBackbone.from_preset(os.fspath(source))
+        located = locate(source)
+        if is_preset(read_config(located)):
+            of_pretrainer = is_preset_of(located, SpanBertPretrainer)
+            model_class = SpanBertPretrainer if of_pretrainer else SpanBertBackbone
+            model = model_class.from_preset(os.fspath(source))
             tokenizer = SpanBertTokenizer.from_preset(os.fspath(source))
-            _write_hugging_face(backbone, tokenizer, folder)
+            _write_hugging_face(model, tokenizer, folder)
         else:
             backbone, tokenizer = load_hugging_face(source)
             backbone.save_to_preset(os.fspath(folder))

@@ -39,6 +39,11 @@ ENCODER_FEATURES = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 
 WORD_STARTS = Feature("word_starts", "int32", "bs", 0, "1 where a piece is the first of its word")
 
+# Of rows that hold several blocks, each read as if it stood alone.
+POSITION_IDS = Feature(
+    "position_ids", "int32", "bs", 0, "a token's place in its block, which begins at each 0"
+)
+
 GIVEN_SPANS = Feature(
     "given_spans", "int32", "bg2", 0, "[start, end) of spans to mask first; empty ones are padding"
 )

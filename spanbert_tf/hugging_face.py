@@ -35,6 +35,8 @@ VOCABULARY_FILE = "vocab.txt"
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
+_TASK_FILE = "task.json"  # Of a preset, beside its config.json, if it is that of a task.
+
 SPECIAL_TOKENS = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -152,6 +154,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def is_preset(config: dict[str, Any]) -> bool:
     """Whether a `config.json` is that of a Keras preset, not of a Hugging Face checkpoint."""
     return "registered_name" in config
+
+
+def is_preset_of(folder: Path, task_class: type) -> bool:
+    """Whether a preset's folder is that of a task of a class, by the name of the class."""
+    task = folder / _TASK_FILE
+    return task.is_file() and read_json(task).get("class_name") == task_class.__name__
 
 
 def read_tensors(folder: Path) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ POOLINGS = ("cls", "mean")
 OBJECTIVES = ("mlm", "mlm+sbo")
 SCHEMES = ("spans", "whole_word", "subword", "last_words")
 REPLACEMENTS = ("span", "piece")
+ROWS = ("padded", "packed")
 
 
 def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:
@@ -118,6 +119,9 @@ class Pretraining:
         "span", str, "what is masked alike: drawn once a span or a piece", REPLACEMENTS
     )
     max_targets: int = _setting(20, int, "most pieces of a span that its boundaries predict")
+    rows: str = _setting(
+        "padded", str, "one block a row, padded, or several that do not see each other", ROWS
+    )
     num_buckets: int = _setting(8, int, "padded lengths that batches may have")
     shards_in_memory: int = _setting(8, int, "shards in memory, and shuffled, at a time")
     validation_shards: int = _setting(1, int, "last shards of the corpus, held out")
@@ -146,6 +150,7 @@ class Pretraining:
             "mask_budget": (0 < self.mask_budget <= 1, "above 0 and 1 at most"),
             "span_end": (0 < self.span_end <= 1, "above 0 and 1 at most"),
             "replacement": (self.replacement in REPLACEMENTS, f"one of {REPLACEMENTS}"),
+            "rows": (self.rows in ROWS, f"one of {ROWS}"),
             "validation_shards": (self.validation_shards >= 0, "0 or above"),
             "seed": (0 <= self.seed < 2**31, "from 0 to below 2 ** 31"),
         }

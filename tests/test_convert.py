@@ -220,10 +220,10 @@ def test_pretrainer_to_checkpoint_and_back(tmp_path: Path, caplog: Any):
     pretrainer = load_hugging_face_pretrainer(source)
     assert pretrainer.sbo_head is not None
     tokenizer = pretrainer.preprocessor.tokenizer
-    with caplog.at_level(logging.INFO, "spanbert_tf"):
-        save_hugging_face(pretrainer, tokenizer, tmp_path / "saved")
-    dropped = [r.args[0] for r in caplog.records if "no span boundary objective" in r.message]
-    assert dropped == [
+    save_hugging_face(pretrainer, tokenizer, tmp_path / "saved")
+    (warning,) = (r for r in caplog.records if "no span boundary objective" in r.message)
+    assert warning.levelno == logging.WARNING
+    assert warning.args[0].split(", ") == [
         v.path
         for v in pretrainer.sbo_head.weights
         if v is not pretrainer.backbone.token_embedding.embeddings
@@ -250,17 +250,37 @@ def test_pretrainer_to_checkpoint_and_back(tmp_path: Path, caplog: Any):
         np.testing.assert_array_equal(one, two)
 
 
+def test_preset_of_a_pretrainer_to_checkpoint_and_back(tmp_path: Path):
+    source = write_checkpoint(tmp_path / "source", masked_lm_tensors())
+    pretrainer = load_hugging_face_pretrainer(source)
+    pretrainer.save_to_preset(str(tmp_path / "preset"))
+    convert(tmp_path / "preset", tmp_path / "converted")
+    save_hugging_face(pretrainer, pretrainer.preprocessor.tokenizer, tmp_path / "saved")
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "converted").iterdir())
+    for name in names:
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("saved", "converted"))
+        assert one == two
+    again = load_hugging_face_pretrainer(tmp_path / "converted")
+    assert_same_backbone(again.backbone, pretrainer.backbone)
+    for one, two in zip(
+        again.mlm_head.get_weights(), pretrainer.mlm_head.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.slow
 def test_logits_equal_hugging_face(tmp_path: Path):
     torch = pytest.importorskip("torch", reason="the oracle is the Hugging Face library's BERT")
     transformers = pytest.importorskip("transformers")
     source = write_checkpoint(tmp_path / "source", masked_lm_tensors())
     pretrainer = load_hugging_face_pretrainer(source)
-    save_hugging_face(pretrainer, pretrainer.preprocessor.tokenizer, tmp_path / "saved")
+    pretrainer.save_to_preset(str(tmp_path / "preset"))
+    convert(tmp_path / "preset", tmp_path / "converted")
     inputs = random_inputs(CONFIG, batch=3, length=7)
     states = pretrainer.backbone(inputs)["sequence_output"]
     logits = np.asarray(pretrainer.mlm_head(states))
-    for folder in (source, tmp_path / "saved"):
+    for folder in (source, tmp_path / "converted"):
         model, report = transformers.BertForMaskedLM.from_pretrained(
             folder, output_loading_info=True
         )

@@ -52,20 +52,25 @@ class BatchPlan:
     """Which rows make up each batch of an epoch, in order, and how long they are padded.
 
     Attributes:
-        rows: int64 `[rows]`, row numbers, batch after batch.
-        splits: int64 `[batches + 1]`; batch i holds `rows[splits[i]:splits[i + 1]]`.
+        rows: int64 `[rows]`, row numbers, batch after batch.  Of packed rows: int64 `[blocks]`,
+            numbers of the blocks, row after row.
+        splits: int64 `[batches + 1]`; batch i holds `rows[splits[i]:splits[i + 1]]`, or those
+            packed rows.
         lengths: int32 `[batches]`, padded lengths.
+        row_splits: int64 `[rows + 1]`; packed row j holds `rows[row_splits[j]:row_splits[j + 1]]`.
+            `None`: rows are not packed.
     """
 
     rows: np.ndarray
     splits: np.ndarray
     lengths: np.ndarray
+    row_splits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def report(self, row_lengths: np.ndarray) -> PaddingReport:
-        """Counts the padding of the plan, given the length of each row, int `[rows]`."""
+        """Counts the padding of the plan, given the length of each row or block, int `[rows]`."""
         sizes = np.diff(self.splits)
         return PaddingReport(
             tokens=int(row_lengths[self.rows].sum()),
@@ -207,6 +212,51 @@ def plan_batches(
     )
 
 
+def plan_packed_batches(
+    lengths: np.ndarray, row_length: int, *, token_budget: int, seed: int, epoch: int = 0
+) -> BatchPlan:
+    """Plans one epoch of rows that hold several blocks: a pure function of its arguments.
+
+    Blocks, the longest first, go into the row that they fill best (best-fit decreasing, at most
+    11/9 of the fewest rows and one more; Johnson, 1973).  Which of several blocks of a length goes
+    where, and the order of rows, differ from epoch to epoch.
+
+    Args:
+        lengths: int `[blocks]`, tokens of each block, at least 1.
+        row_length: The length of all rows, at or above every length.
+        token_budget: The most tokens in a batch, padding counted; it holds one row at least.
+        seed: Seed of the order.
+        epoch: Number of the epoch.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: A block is longer than `row_length`, or `token_budget` is not positive.
+
+    Example:
+        Blocks of 7, 2, 5 and 3 tokens in rows of 8 make up the rows 7, and 5 and 3, and 2.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    order = order[np.argsort(-lengths[order], kind="stable")]
+    rows = _best_fit(order, lengths, row_length)
+    # Rows of one length are left to be put in order and dealt out.
+    plan = plan_batches(
+        np.full(len(rows), row_length),
+        (row_length,),
+        token_budget=token_budget,
+        seed=int(generator.integers(2**31)),
+    )
+    in_order = [rows[row] for row in plan.rows]
+    return BatchPlan(
+        rows=np.concatenate([np.empty(0, np.int64), *in_order]),
+        splits=plan.splits,
+        lengths=plan.lengths,
+        row_splits=np.cumsum([0, *map(len, in_order)]),
+    )
+
+
 def measure_padding(dataset: Iterable) -> PaddingReport:
     """Counts the padding of batches by iterating them.
 
@@ -248,6 +298,32 @@ def _fill_budget(
             batches.append(by_bucket[begin:end])
             begin = end
     return batches
+
+
+def _best_fit(order: np.ndarray, lengths: np.ndarray, row_length: int) -> list[list[int]]:
+    """Puts each block, in order, into the row with the least room that is enough for it."""
+    if lengths.max(initial=0) > row_length:
+        raise ValueError(
+            f"the longest block has {lengths.max()} tokens, more than `row_length`, {row_length}."
+        )
+    rows: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(row_length)]  # rows by the tokens they lack
+    rooms = 0  # bit i is set if there are rows that lack i tokens
+    for block, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        enough = rooms >> length << length
+        if enough:
+            room = (enough & -enough).bit_length() - 1
+            row = with_room[room].pop()
+            if not with_room[room]:
+                rooms ^= 1 << room
+        else:
+            room, row = row_length, len(rows)
+            rows.append([])
+        rows[row].append(block)
+        left = room - length
+        with_room[left].append(row)
+        rooms |= 1 << left
+    return rows
 
 
 def _sort_stretches(

@@ -4,16 +4,15 @@ An epoch goes through the shards in a new order, a group of them in memory at a 
 of a group are planned by `bucketing.plan_batches`.  Hence the state of the input is two numbers,
 and a run that is taken up again sees the rest of its batches bit by bit.
 
-Each row holds one block.  To pack several short ones into a row, join them in `_features` and
-return a block-diagonal mask and restarted positions; `plan` would then plan rows of blocks.
+A row holds one block, padded, or with `packing` several that do not see each other.
 
-Letters: b batch, s sequence, v the vocabulary.
+Letters: b batch, s sequence, k blocks of a batch, v the vocabulary.
 """
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.data.blocks import starts_word
+from spanbert_tf.data.block_rows import block_rows, join_blocks
 from spanbert_tf.data.bucketing import (
     BatchPlan,
     PaddingReport,
     choose_bucket_boundaries,
     plan_batches,
+    plan_packed_batches,
 )
-from spanbert_tf.data.packing import pack_segments
 from spanbert_tf.data.pipeline import PARALLEL_BATCHES, without_autotuning
 from spanbert_tf.data.readers import DataError
 from spanbert_tf.data.shards import (
@@ -39,9 +38,9 @@ from spanbert_tf.data.shards import (
     read_manifest,
     vocabulary_sha256,
 )
-from spanbert_tf.features import PADDING_MASK, TOKEN_IDS, WORD_STARTS
+from spanbert_tf.features import TOKEN_IDS
 
-SPECIAL_TOKENS = 2  # [CLS] and [SEP] of each row
+SPECIAL_TOKENS = 2  # [CLS] and [SEP] of each block
 
 Transform = Callable[[dict[str, tf.Tensor], tf.Tensor], Any]
 
@@ -62,6 +61,9 @@ class PretrainingBatches:
         folder: What `prepare_corpus` wrote.
         token_budget: The most tokens in a batch, padding counted.
         num_buckets: How many padded lengths there may be; they are chosen to fit the corpus.
+        packing: Fill rows of the corpus's `sequence_length` with several blocks each, instead of
+            padding rows of one to their bucket.  Masks and losses are those of the same blocks in
+            rows of their own, as the rows' `position_ids` tell the encoder what belongs together.
         seed: Seed of the order of the blocks and of the rows' own seeds.
         shards: Which shards of the corpus to take.
         shards_in_memory: How many shards are in memory, and shuffled with one another, at a time.
@@ -71,7 +73,8 @@ class PretrainingBatches:
         tokenizer: Has `get_vocabulary()` and `lowercase`: is refused if the corpus was prepared
             with another.  `None`: the corpus is taken as it is.
         transform: Called in the graph with the features and the seeds of a batch, gives what the
-            data set gives: the masking.  `None`: the two themselves.
+            data set gives: the masking.  `None`: the two themselves.  With `packing` it is called
+            with rows of one block, and gives the features that `join_blocks` takes.
         skip_bad_shards: Leave out shards that are damaged, with a warning.  They are found here,
             not on the way, so that plans are the same from the first batch on.
 
@@ -95,6 +98,7 @@ class PretrainingBatches:
         *,
         token_budget: int,
         num_buckets: int = 8,
+        packing: bool = False,
         seed: int = 0,
         shards: slice = slice(None),
         shards_in_memory: int = 8,
@@ -125,9 +129,11 @@ class PretrainingBatches:
                 f"blocks, found {len(self._lengths):,}."
             )
         # Of the whole corpus: the same shapes whichever shards are taken.
-        self.boundaries = choose_bucket_boundaries(
-            self._lengths, num_buckets, 8, self.manifest.settings.sequence_length
-        )
+        longest = self.manifest.settings.sequence_length
+        self.packing = packing
+        self.boundaries = (longest,)
+        if not packing:
+            self.boundaries = choose_bucket_boundaries(self._lengths, num_buckets, 8, longest)
         self.token_budget = token_budget
         self.seed = seed
         self.shards_in_memory = shards_in_memory
@@ -145,6 +151,8 @@ class PretrainingBatches:
         shards = [self.manifest.shards[number].sha256 for number in self.shards]
         parts = [self.manifest.vocabulary_sha256, *shards]
         parts += map(str, (self.boundaries, self.token_budget, self.seed, self.shards_in_memory))
+        # Left out where rows are not packed: runs from before there was a choice go on.
+        parts += ["packing"] * self.packing
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
@@ -158,11 +166,13 @@ class PretrainingBatches:
         blocks, plans = zip(
             *(self._plan_group(first + group) for group in range(self.groups)), strict=True
         )
-        sizes = [np.diff(plan.splits) for plan in plans]
         return BatchPlan(
             rows=np.concatenate([of[plan.rows] for of, plan in zip(blocks, plans, strict=True)]),
-            splits=np.cumsum(np.concatenate([[0], *sizes])),
+            splits=_joined_splits(plan.splits for plan in plans),
             lengths=np.concatenate([plan.lengths for plan in plans]),
+            row_splits=(
+                _joined_splits(plan.row_splits for plan in plans) if self.packing else None
+            ),
         )
 
     def batches(self, epoch: int = 0) -> int:
@@ -198,7 +208,8 @@ class PretrainingBatches:
             Batches `transform(features, seeds)`, or `(features, seeds)`.  Features are int32
             `[b, s]`: `token_ids`, `segment_ids`, `padding_mask` and `word_starts`.  Seeds are
             int32 `[b, 2]`: a number made of seed and epoch, and the place of the row's block in
-            the corpus (0 and 0 for a row of padding).
+            the corpus (0 and 0 for a row of padding).  With `packing` there are `position_ids`,
+            too, and seeds are int32 `[k, 2]`, of each block.
 
         Raises:
             ValueError: The epoch has fewer batches.
@@ -218,7 +229,11 @@ class PretrainingBatches:
             lambda group: self._read_group(group, tf.where(group == first, skipped, 0))
         )
         # Deterministic: batches come in the order of the plan however many threads make them.
-        batches = batches.map(self._features, PARALLEL_BATCHES, deterministic=True)
+        batches = batches.map(
+            tf.autograph.experimental.do_not_convert(self._features),
+            PARALLEL_BATCHES,
+            deterministic=True,
+        )
         if not endless:
             left = max(0, self.batches(epoch) - start_batch)
             batches = batches.apply(tf.data.experimental.assert_cardinality(left))
@@ -259,14 +274,15 @@ class PretrainingBatches:
                 for number in self._group(group)
             ]
         )
-        plan = plan_batches(
-            self._lengths[blocks],
-            self.boundaries,
-            token_budget=self.token_budget,
-            seed=self.seed,
-            epoch=group,
-        )
-        return blocks, plan
+        lengths = self._lengths[blocks]
+        of_group: dict[str, Any] = {
+            "token_budget": self.token_budget,
+            "seed": self.seed,
+            "epoch": group,
+        }
+        if self.packing:
+            return blocks, plan_packed_batches(lengths, self.boundaries[0], **of_group)
+        return blocks, plan_batches(lengths, self.boundaries, **of_group)
 
     def _describe_group(self, number: np.ndarray) -> tuple[np.ndarray, ...]:
         """What TensorFlow needs to make a group's batches: its files and the plan."""
@@ -276,16 +292,16 @@ class PretrainingBatches:
         mix = np.random.SeedSequence([self.seed, group // self.groups]).generate_state(1)
         places = blocks[plan.rows].astype(np.int32)
         seeds = np.stack([np.full_like(places, mix.view(np.int32)[0]), places], axis=1)
-        return np.array(paths, object), plan.rows, plan.splits, plan.lengths, seeds
+        row_splits = np.arange(len(plan.rows) + 1) if plan.row_splits is None else plan.row_splits
+        return np.array(paths, object), plan.rows, row_splits, plan.splits, plan.lengths, seeds
 
     def _read_group(self, group: tf.Tensor, skipped: tf.Tensor) -> tf.data.Dataset:
-        """Loads the shards of a group and gives the rows, length and seeds of its batches."""
-        paths, rows, splits, lengths, seeds = tf.numpy_function(
-            self._describe_group, [group], [tf.string, tf.int64, tf.int64, tf.int32, tf.int32]
+        """Loads the shards of a group and gives the blocks, length and seeds of its batches."""
+        paths, order, row_splits, splits, lengths, seeds = tf.numpy_function(
+            self._describe_group, [group], [tf.string, *[tf.int64] * 3, tf.int32, tf.int32]
         )
-        for tensor, shape in ((paths, [None]), (rows, [None]), (splits, [None])):
-            tensor.set_shape(shape)
-        lengths.set_shape([None])
+        for tensor in (paths, order, row_splits, splits, lengths):
+            tensor.set_shape([None])
         seeds.set_shape([None, 2])
         records = tf.data.TFRecordDataset(paths).batch(self._most_blocks())
 
@@ -303,7 +319,15 @@ class PretrainingBatches:
                 start = tf.minimum(begin + self.part[0] * each, end)
                 stop = tf.minimum(start + each, end)
                 missing = tf.cast(each - (stop - start), tf.int32)
-                return tf.gather(blocks, rows[start:stop]), length, seeds[start:stop], missing
+                of_rows = row_splits[start : stop + 1]
+                wanted = slice(of_rows[0], of_rows[-1])
+                return (
+                    tf.gather(blocks, order[wanted]),
+                    tf.cast(of_rows[1:] - of_rows[:-1], tf.int32),
+                    length,
+                    seeds[wanted],
+                    missing,
+                )
 
             return plan.map(gather)
 
@@ -316,19 +340,18 @@ class PretrainingBatches:
         return sum(blocks[: self.shards_in_memory])
 
     def _features(
-        self, blocks: tf.RaggedTensor, length: tf.Tensor, seeds: tf.Tensor, missing: tf.Tensor
+        self,
+        blocks: tf.RaggedTensor,
+        blocks_a_row: tf.Tensor,
+        length: tf.Tensor,
+        seeds: tf.Tensor,
+        missing: tf.Tensor,
     ) -> Any:
-        cls, sep, pad = (self.vocabulary.index(token) for token in ("[CLS]", "[SEP]", "[PAD]"))
-        features = pack_segments(
-            [blocks],
-            sequence_length=length,
-            start_token_id=cls,
-            end_token_id=sep,
-            pad_token_id=pad,
-        )
-        is_start = tf.constant(starts_word(self.vocabulary), tf.int32)
-        starts = tf.gather(is_start, features[TOKEN_IDS.name])
-        features[WORD_STARTS.name] = starts * features[PADDING_MASK.name]
+        if self.packing:
+            longest = tf.reduce_max(tf.concat([[0], blocks.row_lengths()], 0))
+            length = tf.cast(longest, tf.int32) + SPECIAL_TOKENS
+        features = block_rows(blocks, length, self.vocabulary)
+        pad = self.vocabulary.index("[PAD]")
         if self.part[1] > 1:
             below = [[0, missing], [0, 0]]
             features = {
@@ -336,7 +359,18 @@ class PretrainingBatches:
                 for name, rows in features.items()
             }
             seeds = tf.pad(seeds, below)
-        return (features, seeds) if self.transform is None else self.transform(features, seeds)
+            blocks_a_row = tf.pad(blocks_a_row, below[:1], constant_values=1)
+        if self.transform is not None:
+            features = self.transform(features, seeds)
+        if self.packing:
+            features = join_blocks(
+                features, blocks_a_row, sequence_length=self.boundaries[0], pad_token_id=pad
+            )
+        return (features, seeds) if self.transform is None else features
+
+
+def _joined_splits(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.cumsum(np.concatenate([[0], *map(np.diff, parts)]))
 
 
 def _check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:

@@ -30,8 +30,29 @@ def attention_bias(padding_mask: Any) -> Any:
     Example:
         `[[1, 1, 0]]` gives `[[[[0.0, 0.0, MASKED_SCORE]]]]`.
     """
-    is_token = ops.cast(padding_mask, "bool")[:, None, None, :]
-    return ops.where(is_token, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
+    return _bias(ops.cast(padding_mask, "bool")[:, None, None, :])
+
+
+def block_attention_bias(position_ids: Any) -> Any:
+    """Makes what is added to attention scores for rows of blocks that do not see each other.
+
+    Args:
+        position_ids: int `[b, s]`, a token's place in its block, which begins at each 0.
+
+    Returns:
+        float32 `[b, 1, s, s]`: 0 within a block, `MASKED_SCORE` elsewhere.  Padding has the
+        place 0 throughout: each sees itself alone, and nothing sees it.
+
+    Example:
+        `[[0, 1, 0]]` gives `[[[[0.0, 0.0, m], [0.0, 0.0, m], [m, m, 0.0]]]]`, m being
+        `MASKED_SCORE`.
+    """
+    block = ops.cumsum(ops.cast(ops.equal(position_ids, 0), "int32"), axis=1)
+    return _bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
+
+
+def _bias(is_seen: Any) -> Any:
+    return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -48,7 +69,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
 
     Call arguments:
         x: float `[b, s, H]`.
-        bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s, s]`), see
+        bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s or p, s]`), see
             `attention_bias`.
         positions: int `[b, p]`, the positions that attend.  `None`: all of them.
         training: Whether dropout is active.

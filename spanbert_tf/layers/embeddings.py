@@ -27,13 +27,15 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
     Call arguments:
         tokens: float `[b, s, H]`, embedded tokens.
         segment_ids: int `[b, s]`, in `[0, num_segments)`.
+        position_ids: int `[b, s]`, in `[0, max_sequence_length)`.  `None`: 0, 1, 2, ...
         training: Whether dropout is active.
 
     Returns:
         float `[b, s, H]`.
 
     Raises:
-        ValueError: A static sequence length is larger than `max_sequence_length`.
+        ValueError: Without `position_ids`, a static sequence length is larger than
+            `max_sequence_length`.
     """
 
     def __init__(
@@ -69,24 +71,41 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
             self.dropout, dtype=self.dtype_policy, name="output_dropout"
         )
 
-    def call(self, tokens: Any, segment_ids: Any, training: bool | None = None) -> Any:
-        length = ops.shape(tokens)[1]
-        if isinstance(length, int) and length > self.max_sequence_length:
-            raise ValueError(
-                f"a sequence may have at most max_sequence_length={self.max_sequence_length} "
-                f"tokens; received {length}: truncate it or split the text"
-            )
-        positions = ops.convert_to_tensor(self.position_embeddings)[:length]
+    def call(
+        self,
+        tokens: Any,
+        segment_ids: Any,
+        position_ids: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        positions = self._positions(ops.shape(tokens)[1], position_ids)
         # Segments by a product, not a lookup: the gradient of a lookup scatters every token into
         # the same two rows, one after the other.
         segments = ops.matmul(
             ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype),
             ops.convert_to_tensor(self.segment_embeddings),
         )
-        x = self.layer_norm(tokens + positions[None] + segments, training=training)
+        x = self.layer_norm(tokens + positions + segments, training=training)
         return self.output_dropout(x, training=training)
 
-    def compute_output_shape(self, tokens_shape: Shape, segment_ids_shape: Shape) -> Shape:
+    def _positions(self, length: Any, position_ids: Any) -> Any:
+        """Embeddings of the positions, `[1, s, H]` or `[b, s, H]`."""
+        table = ops.convert_to_tensor(self.position_embeddings)
+        if position_ids is not None:
+            return ops.take(table, position_ids, axis=0)
+        if isinstance(length, int) and length > self.max_sequence_length:
+            raise ValueError(
+                f"a sequence may have at most max_sequence_length={self.max_sequence_length} "
+                f"tokens; received {length}: truncate it or split the text"
+            )
+        return table[None, :length]
+
+    def compute_output_shape(
+        self,
+        tokens_shape: Shape,
+        segment_ids_shape: Shape,
+        position_ids_shape: Shape | None = None,
+    ) -> Shape:
         return tokens_shape
 
     def get_config(self) -> dict[str, Any]:

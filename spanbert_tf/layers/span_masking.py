@@ -173,20 +173,22 @@ class SpanMasking(keras.layers.Layer):
         ids = ops.cast(features[TOKEN_IDS.name], "int32")
         is_token = ops.cast(features[PADDING_MASK.name], "bool")
         rows = row_numbers(ids)
-        bits = self._random_bits(features, seed, rows)
-        masked = self._masked(features, ids, is_token, bits)
-
         length = ops.shape(ids)[1]
         slots, span_slots = slot_counts(length, self.scheme, self.budget)
-        counts = RunningCount(ops.cast(masked, "int32"), rows)
+        row_slots = rows * slots
+        bits = self._random_bits(features, seed, rows, length, slots)
+        masked = self._masked(features, ids, is_token, bits)
+
+        counts = RunningCount(ops.cast(masked, "int32"), rows, length)
         positions = counts.first_at(ops.arange(1, slots + 1, dtype="int32"))  # [b, t]
         used = positions < length
         positions = ops.where(used, positions, 0)
-        mask_ids = ops.where(used, at(ids, positions, rows), 0)
+        mask_ids = ops.where(used, at(ids, positions, counts.row_starts), 0)
         before = ops.pad(positions[:, :-1], ((0, 0), (1, 0)), constant_values=-2)
-        spans = RunningCount(ops.cast(ops.not_equal(positions, before + 1), "int32"), rows)
+        begins = ops.cast(ops.not_equal(positions, before + 1), "int32")
+        spans = RunningCount(begins, rows, slots)
 
-        new_ids = self._new_ids(mask_ids, spans.counts, bits, rows)
+        new_ids = self._new_ids(mask_ids, spans.counts, bits, row_slots)
         slot = ops.maximum(counts.counts - 1, 0)
         passed_on = {
             name: value
@@ -195,12 +197,12 @@ class SpanMasking(keras.layers.Layer):
         }
         return {
             **passed_on,
-            TOKEN_IDS.name: ops.where(masked, at(new_ids, slot, rows), ids),
+            TOKEN_IDS.name: ops.where(masked, at(new_ids, slot, row_slots), ids),
             MASK_POSITIONS.name: positions,
             MASK_IDS.name: mask_ids,
             MASK_WEIGHTS.name: ops.cast(used, "float32"),
             **self._span_targets(
-                is_token, positions, mask_ids, spans, counts.counts[:, -1:], span_slots, rows
+                is_token, positions, mask_ids, spans, counts.counts[:, -1:], span_slots, slots, rows
             ),
         }
 
@@ -221,13 +223,13 @@ class SpanMasking(keras.layers.Layer):
             "max_targets": self.max_targets,
         }
 
-    def _random_bits(self, features: Features, seed: Any, rows: Any) -> dict[str, Any]:
+    def _random_bits(
+        self, features: Features, seed: Any, rows: Any, length: Any, slots: Any
+    ) -> dict[str, Any]:
         """Makes all the bits that a batch takes, in one go: pairs of int32 `[b, ...]` by use."""
         seed = ops.cast(ops.convert_to_tensor(seed), "int32")
         numbers_rows = len(seed.shape) == 1
         key = (seed[0], seed[1]) if numbers_rows else (seed[:, 0:1], seed[:, 1:2])
-        length = ops.shape(features[TOKEN_IDS.name])[1]
-        slots, _ = slot_counts(length, self.scheme, self.budget)
         sizes = {"token": slots, "coin": slots}
         if self.scheme != "last_words":
             sizes["span"] = draws_for(length, self.budget)
@@ -268,13 +270,13 @@ class SpanMasking(keras.layers.Layer):
             given_bits=bits["given"][0] if is_given else None,
         )[0]
 
-    def _new_ids(self, mask_ids: Any, span: Any, bits: dict[str, Any], rows: Any) -> Any:
+    def _new_ids(self, mask_ids: Any, span: Any, bits: dict[str, Any], row_slots: Any) -> Any:
         """Says what stands in place of each masked piece: int32 `[b, t]`."""
         (chance, token), (coin, _) = bits["token"], bits["coin"]
         random_ids = drawn_ids(self._random_tokens, token, coin)
         chance = unsigned(chance, 24)
         if self.replacement == "span":
-            chance = at(chance, span - 1, rows)
+            chance = at(chance, span - 1, row_slots)
         become_mask = round(MASK_SHARE * 2**24)
         become_random = round((MASK_SHARE + RANDOM_SHARE) * 2**24)
         new_ids = ops.where(chance < become_random, random_ids, mask_ids)
@@ -288,17 +290,17 @@ class SpanMasking(keras.layers.Layer):
         spans: RunningCount,
         count: Any,
         span_slots: Any,
+        slots: Any,
         rows: Any,
     ) -> Features:
         """States boundaries and pieces of each span that has both of its boundaries."""
-        slots = ops.shape(positions)[1]
         tokens = ops.sum(ops.cast(is_token, "int32"), axis=1, keepdims=True)
         # A row's first span is passed over where nothing stands before it.
         passed_over = ops.cast(ops.equal(positions[:, :1], 0), "int32")
         numbers = ops.arange(1, span_slots + 2, dtype="int32") + passed_over
         first = ops.minimum(spans.first_at(numbers), count)
         first, after = first[:, :-1], first[:, 1:]  # slots of mask_ids, [b, p]
-        left = at(positions, ops.minimum(first, slots - 1), rows) - 1
+        left = at(positions, ops.minimum(first, slots - 1), spans.row_starts) - 1
         right = left + 1 + after - first
         whole = ops.logical_and(after > first, right < tokens)
 

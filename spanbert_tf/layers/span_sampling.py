@@ -63,9 +63,13 @@ def row_numbers(values: Any) -> Any:
     return ops.expand_dims(ops.arange(ops.shape(values)[0], dtype="int32"), 1)
 
 
-def at(values: Any, positions: Any, rows: Any) -> Any:
-    """Looks up each row's values, `[b, s]`, at its positions, int32 `[b, r]`, from 0 below s."""
-    return ops.take(values, positions + rows * ops.shape(values)[1])
+def at(values: Any, positions: Any, row_starts: Any) -> Any:
+    """Looks up each row's values, `[b, s]`, at its positions, int32 `[b, r]`, from 0 below s.
+
+    `row_starts`, int32 `[b, 1]`, is the row's number times s.  Callers keep it: in a graph of any
+    shapes each size asked for is an operation or three.
+    """
+    return ops.take(values, positions + row_starts)
 
 
 def searched(ascending: Any, values: Any, side: str) -> Any:
@@ -82,20 +86,20 @@ class RunningCount:
     Args:
         marks: int32 `[b, s]`, at least 0.
         rows: int32 `[b, 1]`, see `row_numbers`.
+        length: The size s.
         largest: The largest mark; and how far beyond a row's count `first_at` may ask.
     """
 
-    def __init__(self, marks: Any, rows: Any, largest: int = 1) -> None:
-        length = ops.shape(marks)[1]
+    def __init__(self, marks: Any, rows: Any, length: Any, largest: int = 1) -> None:
         self.counts = ops.cumsum(marks, axis=1)
         # All rows make one ascending line, as `searchsorted` searches but one.
-        self._row_starts = rows * length
+        self.row_starts = rows * length
         self._offsets = rows * ((length + 1) * largest + 1)
         self._line = ops.reshape(self.counts + self._offsets, (-1,))
 
     def first_at(self, counts: Any) -> Any:
         """Positions where counts, int32 `[b, r]`, are first reached; s where they never are."""
-        return searched(self._line, counts + self._offsets, "left") - self._row_starts
+        return searched(self._line, counts + self._offsets, "left") - self.row_starts
 
 
 def first_pieces(maskable: Any, word_starts: Any) -> Any:
@@ -154,59 +158,67 @@ def sample_spans(
     """
     rows, length = row_numbers(maskable), ops.shape(maskable)[1]
     word_marks = ops.cast(first_pieces(maskable, word_starts), "int32")
-    piece_counts = RunningCount(ops.cast(maskable, "int32"), rows)
+    piece_counts = RunningCount(ops.cast(maskable, "int32"), rows, length)
+    most_draws = ops.shape(bits[0])[1]
+    # What is not maskable counts as so many words that no span can pass it.
+    passable = ops.where(maskable, word_marks, max_words)
     draw = _drawn_spans(
         bits,
-        rows,
-        # What is not maskable counts as so many words that no span can pass it.
-        RunningCount(ops.where(maskable, word_marks, max_words), rows, max_words),
-        RunningCount(word_marks, rows) if by_word else piece_counts,
+        most_draws,
+        RunningCount(passable, rows, length, max_words),
+        RunningCount(word_marks, rows, length) if by_word else piece_counts,
         length_distribution(p, max_words),
+        rows,
+        length,
     )
-    most_draws = ops.shape(bits[0])[1]
     if given_spans is not None:
-        draw = _given_spans_first(draw, given_spans, given_bits, maskable, rows)
+        draw = _given_spans_first(draw, given_spans, given_bits, maskable, rows, length)
         most_draws = most_draws + ops.shape(given_bits)[1]
 
     goal = share_of(piece_counts.counts[:, -1:], budget)  # [b, 1]
     # About as many as a row of one-piece words needs: rarely is there a second round.
     mean_words = float(length_distribution(p, max_words) @ np.arange(1, max_words + 1))
     draws_a_round = 8 + share_of(length, 1.25 * budget / mean_words)
-    draws = _first_draws(draw, maskable, goal, rows, most_draws, draws_a_round)
+    row_starts = piece_counts.row_starts
+    draws = _first_draws(draw, maskable, goal, row_starts, most_draws, draws_a_round, length)
 
     # Pieces in the order in which they are masked; the first ones are.
     places = draws * length + ops.arange(length, dtype="int32")
-    last = at(ops.sort(places, axis=1), ops.maximum(goal - 1, 0), rows)
+    most = share_of(length, budget)
+    first_places = -ops.top_k(-places, most)[0]  # ascending
+    last = at(first_places, ops.maximum(goal - 1, 0), rows * most)
     return ops.logical_and(maskable, places <= last), draws
 
 
 def _drawn_spans(
     bits: tuple[Any, Any],
-    rows: Any,
+    draws: Any,
     words: RunningCount,
     anchors: RunningCount,
     probabilities: np.ndarray,
+    rows: Any,
+    length: Any,
 ) -> Draw:
-    """Makes the function that gives the draws which the bits make."""
+    """Makes the function that gives the draws which the bits, `[b, draws]`, make."""
     thresholds = np.round(np.cumsum(probabilities)[:-1] * 2**24).astype("int32")
     count = anchors.counts[:, -1:]
-    last_bits, last_position = ops.shape(bits[0])[1] - 1, ops.shape(anchors.counts)[1] - 1
+    row_draws = rows * draws
 
     def draw(numbers: Any) -> tuple[Any, Any]:
-        numbers = ops.minimum(numbers, last_bits)
-        anchor = anchors.first_at(below(at(bits[0], numbers, rows), count) + 1)
-        word = at(words.counts, ops.minimum(anchor, last_position), rows)
-        length = 1
+        numbers = ops.minimum(numbers, draws - 1)
+        anchor = anchors.first_at(below(at(bits[0], numbers, row_draws), count) + 1)
+        word = at(words.counts, ops.minimum(anchor, length - 1), words.row_starts)
+        more: Any = 1
         if thresholds.size:
             # Whole numbers on both sides: no backend rounds them its own way.
-            length = 1 + searched(thresholds, unsigned(at(bits[1], numbers, rows), 24), "right")
-        return words.first_at(word), words.first_at(word + length)
+            more += searched(thresholds, unsigned(at(bits[1], numbers, row_draws), 24), "right")
+        return words.first_at(word), words.first_at(word + more)
 
     return draw
 
 
 def _given_spans_first(
-    draw: Draw, given_spans: Any, given_bits: Any, maskable: Any, rows: Any
+    draw: Draw, given_spans: Any, given_bits: Any, maskable: Any, rows: Any, length: Any
 ) -> Draw:
     """Makes the function that gives the given spans in random order and then `draw`'s."""
     starts, ends = given_spans[..., 0], given_spans[..., 1]
@@ -215,34 +227,41 @@ def _given_spans_first(
     order = ops.cast(order, "int32")
 
     # A span ends where something follows that is not maskable, at its start if it is there.
-    obstacles = RunningCount(ops.cast(ops.logical_not(maskable), "int32"), rows)
-    inside = ops.clip(starts, 0, ops.shape(maskable)[1] - 1)
-    ends = ops.minimum(ends, obstacles.first_at(at(obstacles.counts, inside, rows) + 1))
-    ends = ops.where(at(maskable, inside, rows), ends, starts)
-    starts, ends = at(starts, order, rows), at(ends, order, rows)
+    obstacles = RunningCount(ops.cast(ops.logical_not(maskable), "int32"), rows, length)
+    inside = ops.clip(starts, 0, length - 1)
+    passed = at(obstacles.counts, inside, obstacles.row_starts)
+    ends = ops.minimum(ends, obstacles.first_at(passed + 1))
+    ends = ops.where(at(maskable, inside, obstacles.row_starts), ends, starts)
+    spans = ops.shape(order)[1]
+    row_spans, last = rows * spans, spans - 1
+    starts, ends = at(starts, order, row_spans), at(ends, order, row_spans)
     count = ops.sum(ops.cast(given, "int32"), axis=1, keepdims=True)
-    last = ops.shape(order)[1] - 1
 
     def draw_given_first(numbers: Any) -> tuple[Any, Any]:
         drawn_starts, drawn_ends = draw(ops.maximum(numbers - count, 0))
         is_given, numbers = numbers < count, ops.minimum(numbers, last)
         return (
-            ops.where(is_given, at(starts, numbers, rows), drawn_starts),
-            ops.where(is_given, at(ends, numbers, rows), drawn_ends),
+            ops.where(is_given, at(starts, numbers, row_spans), drawn_starts),
+            ops.where(is_given, at(ends, numbers, row_spans), drawn_ends),
         )
 
     return draw_given_first
 
 
 def _first_draws(
-    draw: Draw, maskable: Any, goal: Any, rows: Any, most_draws: Any, draws_a_round: Any
+    draw: Draw,
+    maskable: Any,
+    goal: Any,
+    row_starts: Any,
+    most_draws: Any,
+    draws_a_round: Any,
+    length: Any,
 ) -> Any:
     """Numbers the draw that first masks each piece, until each row has `goal` masked pieces.
 
     Returns:
         int32 `[b, s]`: `most_draws` at pieces that no draw masks, one more at those not maskable.
     """
-    length = ops.shape(maskable)[1]
     positions = ops.arange(length, dtype="int32")
     in_round = ops.arange(draws_a_round, dtype="int32")
 
@@ -253,8 +272,8 @@ def _first_draws(
     def round_of_draws(draws: Any, drawn: Any) -> tuple[Any, Any]:
         numbers = drawn + in_round  # [b, r]
         starts, ends = draw(numbers)
-        free = at(draws, ops.minimum(starts, length - 1), rows) >= most_draws
-        counting, settled = _counting(starts, ends, free)
+        free = at(draws, ops.minimum(starts, length - 1), row_starts) >= most_draws
+        counting, settled = _counting(starts, ends, free, in_round)
         ends = ops.where(counting, ends, 0)
         covered = ops.logical_and(starts[:, :, None] <= positions, ends[:, :, None] > positions)
         first = ops.min(ops.where(covered, numbers[:, :, None], most_draws), axis=1)
@@ -262,10 +281,10 @@ def _first_draws(
         return draws, drawn + settled
 
     draws = ops.where(maskable, most_draws, most_draws + 1)
-    return ops.while_loop(is_unfinished, round_of_draws, (draws, ops.zeros_like(rows)))[0]
+    return ops.while_loop(is_unfinished, round_of_draws, (draws, ops.zeros_like(goal)))[0]
 
 
-def _counting(starts: Any, ends: Any, free: Any) -> tuple[Any, Any]:
+def _counting(starts: Any, ends: Any, free: Any, index: Any) -> tuple[Any, Any]:
     """Says which draws count: those whose start no draw that counts before them has masked.
 
     Taking all of them to count, some come out as not counting; taking those out, some of the rest
@@ -276,11 +295,11 @@ def _counting(starts: Any, ends: Any, free: Any) -> tuple[Any, Any]:
         starts: int32 `[b, r]`.
         ends: int32 `[b, r]`.
         free: bool `[b, r]`, whether the start was unmasked before all of them.
+        index: int32 `[r]`, from 0.
 
     Returns:
         bool `[b, r]`, and int32 `[b, 1]`, the number of draws that are settled, at least 1.
     """
-    index = ops.arange(ops.shape(starts)[1], dtype="int32")
     # [b, r, r]: whether an earlier draw (last axis) would mask the start of a later one.
     start = starts[:, :, None]
     covers = ops.logical_and(starts[:, None] <= start, ends[:, None] > start)

@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras_hub.models import Backbone
 
-from spanbert_tf.features import ENCODER_FEATURES
-from spanbert_tf.layers.attention import attention_bias
+from spanbert_tf.features import ENCODER_FEATURES, POSITION_IDS
+from spanbert_tf.layers.attention import attention_bias, block_attention_bias
 from spanbert_tf.layers.embeddings import PositionAndSegmentEmbedding
+from spanbert_tf.layers.gathering import take_positions
 from spanbert_tf.layers.transformer import TransformerLayer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
@@ -131,16 +132,24 @@ class SpanBertBackbone(Backbone):
         on rows of `sequence_output`, which they equal.
 
         Args:
-            inputs: The encoder's inputs, tensors or `keras.Input`s.
+            inputs: The encoder's inputs, tensors or `keras.Input`s.  With `position_ids` among
+                them, int `[b, s]`, rows may hold several blocks: see `block_attention_bias`.
             positions: int `[b, p]`.  `None`: all.
 
         Returns:
             float `[b, p, H]`, or `[b, s, H]` without `positions`.
         """
-        x = self.embeddings(self.token_embedding(inputs["token_ids"]), inputs["segment_ids"])
-        bias = attention_bias(inputs["padding_mask"])
+        places = inputs.get(POSITION_IDS.name)
+        tokens = self.token_embedding(inputs["token_ids"])
+        x = self.embeddings(tokens, inputs["segment_ids"], places)
+        if places is None:
+            bias = attention_bias(inputs["padding_mask"])
+        else:
+            bias = block_attention_bias(places)
         for layer in self.transformer_layers[:-1]:
             x = layer(x, bias)
+        if places is not None and positions is not None:
+            bias = take_positions(bias[:, 0], positions)[:, None]
         return self.transformer_layers[-1](x, bias, positions)
 
     @classmethod

@@ -14,6 +14,7 @@ from spanbert_tf.features import (
     MASK_IDS,
     MASK_POSITIONS,
     MASK_WEIGHTS,
+    POSITION_IDS,
     SPAN_FEATURES,
     SPAN_IDS,
     Feature,
@@ -62,7 +63,8 @@ class SpanBertPretrainer(HeadWeights, MaskedLM):
 
     Call arguments:
         features: The encoder's features and `mask_positions`; with `span_boundary` also
-            `span_boundaries`, `span_ids` and `span_weights`, see `features.py`.
+            `span_boundaries`, `span_ids` and `span_weights`, see `features.py`.  With
+            `position_ids` among them, rows may hold several blocks.
         training: Whether dropout is active.
 
     Returns:
@@ -141,6 +143,8 @@ class SpanBertPretrainer(HeadWeights, MaskedLM):
                 f"the features have {pieces} targets a span, more than the pretrainer's "
                 f"max_targets={self.max_targets}: give the masking the same number"
             )
+        if POSITION_IDS.name in inputs:
+            return self._logits(inputs)
         # Features bring labels too, which are for the losses.
         return super().call({name: inputs[name] for name in self.input}, training=training)
 

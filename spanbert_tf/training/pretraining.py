@@ -113,7 +113,7 @@ def pretrain(
         BlockingIOError: Another process trains in `output`.
         ModuleNotFoundError: TensorBoard was asked for and is not installed.
         Interrupted: It was told to stop (SIGINT or SIGTERM); the message says what is kept.
-        FloatingPointError: The loss became infinite or no number.
+        FloatingPointError: Losses or weights became infinite or no number.
         WorkerLost: Another worker has stopped.
         OSError: The disk is full, for one; the checkpoints before stay.
     """
@@ -124,13 +124,15 @@ def pretrain(
     keras.utils.set_random_seed(settings.seed)
     pretrainer = load_pretrainer(settings, encoder, corpus)
     training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
+    network = pretrainer.backbone.get_config()
+    del network["name"]  # Keras counts in it.
     record = {
         "settings": asdict(settings),
-        "encoder": pretrainer.backbone.get_config(),
+        "encoder": network,
         "batches": training.fingerprint,
     }
-    workers.check_agreement(json.dumps(record), "settings or a corpus")
-    with open_run(output, record, overwrite, workers):
+    with workers.telling_losses(), open_run(output, record, overwrite, workers):
+        workers.check_agreement(json.dumps(record), "settings or a corpus")
         run = _Run(settings, bookkeeping or Bookkeeping(), pretrainer, workers, output)
         run.restore()
         extra: list[keras.callbacks.Callback] = []
@@ -140,7 +142,7 @@ def pretrain(
             examples = example_gaps(validation or training, pretrainer)
             folder = output / TENSORBOARD
             extra.append(PretrainingBoard(folder, examples, run.bookkeeping.log_steps, run.step))
-        with workers.telling_losses(), dropout_rate(pretrainer.backbone, settings.dropout):
+        with dropout_rate(pretrainer.backbone, settings.dropout):
             run.train(training, validation, [*callbacks, *extra])
         if workers.is_chief:
             run.finish()
@@ -220,7 +222,7 @@ class _Run:
                 self.place = training.advance(*self.place, each)
                 self.tokens += int(sums["tokens"])
                 logs = figures(sums, self.pretrainer.objectives)
-                self._check_loss(logs["loss"])
+                self._check_finite(math.isfinite(logs["loss"]), "losses")
                 logs |= {"tokens": sums["tokens"], "learning_rate": rate}
                 told.on_train_batch_end(in_stretch, logs)
                 done = self.step == self.settings.steps
@@ -275,14 +277,17 @@ class _Run:
             "history": self.history,
         }
         tensors = {name: np.asarray(v) for name, v in state_of(self.pretrainer).items()}
+        # A run that goes on from such a checkpoint is lost.
+        self._check_finite(all(np.isfinite(each).all() for each in tensors.values()), "weights")
         self.checkpoints.save(self.step, tensors, record)
         self._saved_at = time.monotonic()
 
-    def _check_loss(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _check_finite(self, finite: bool, what: str) -> None:
+        if not finite:
             raise FloatingPointError(
-                f"the loss of step {self.step:,} is {loss}: a lower learning rate or a longer "
-                f"warm-up may help.  Checkpoints from before are in {self.checkpoints.folder}."
+                f"step {self.step:,} gave {what} that are infinite or no number: a lower learning "
+                f"rate or a longer warm-up may help.  Checkpoints from before are in "
+                f"{self.checkpoints.folder}."
             )
 
     def _follow_chief(self) -> None:

@@ -110,6 +110,7 @@ def make_batches(
             corpus,
             token_budget=settings.token_budget,
             num_buckets=settings.num_buckets,
+            packing=settings.rows == "packed",
             seed=settings.seed,
             shards=shards,
             shards_in_memory=settings.shards_in_memory,

@@ -13,6 +13,7 @@ from spanbert_tf.data.bucketing import (
     default_buckets,
     measure_padding,
     plan_batches,
+    plan_packed_batches,
 )
 
 some_lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
@@ -176,3 +177,52 @@ def test_reports():
     assert measure_padding([{"padding_mask": mask}] * 2) == expected
     assert measure_padding([({"padding_mask": mask}, 1)] * 2) == expected
     assert measure_padding([]).waste == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 30), max_size=80),
+    st.integers(30, 40),
+    st.integers(1, 200),
+    st.integers(0, 3),
+)
+def test_packed_rows_hold_each_block_once(lengths, row_length, token_budget, epoch):
+    lengths = np.array(lengths, np.int64)
+    options = {"token_budget": token_budget, "seed": 3, "epoch": epoch}
+    plan = plan_packed_batches(lengths, row_length, **options)
+    assert sorted(plan.rows.tolist()) == list(range(len(lengths)))
+    rows = np.split(plan.rows, plan.row_splits[1:-1]) if len(lengths) else []
+    assert len(rows) == len(plan.row_splits) - 1 == plan.splits[-1]
+    filled = [lengths[row].sum() for row in rows]
+    assert all(0 < tokens <= row_length for tokens in filled)
+    # No two rows fit into one: as good as it is fast.
+    assert sum(sorted(filled)[:2]) > row_length or len(rows) < 2
+    assert (np.diff(plan.splits) <= max(1, token_budget // row_length)).all()
+    assert set(plan.lengths.tolist()) <= {row_length}
+    assert plan.report(lengths).tokens == lengths.sum()
+    assert plan.report(lengths).padded_tokens == len(rows) * row_length
+    again = plan_packed_batches(lengths, row_length, **options)
+    assert again.rows.tolist() == plan.rows.tolist()
+    assert again.row_splits.tolist() == plan.row_splits.tolist()
+
+
+def test_packing_in_integers():
+    plan = plan_packed_batches(np.array([7, 2, 5, 3]), 8, token_budget=100, seed=0)
+    rows = np.split(plan.rows, plan.row_splits[1:-1])
+    assert sorted(row.tolist() for row in rows) == [[0], [1], [2, 3]]
+
+
+def test_packed_rows_differ_from_epoch_to_epoch():
+    lengths = np.random.default_rng(0).integers(2, 17, 200)
+    plans = [plan_packed_batches(lengths, 32, token_budget=64, seed=0, epoch=e) for e in range(3)]
+    assert len({plan.rows.tobytes() for plan in plans}) == 3
+    rows = [{*map(tuple, np.split(plan.rows, plan.row_splits[1:-1]))} for plan in plans]
+    assert len(rows[0] & rows[1]) < len(rows[0]) / 5
+    assert all(plan.report(lengths).waste < 0.02 for plan in plans)
+
+
+def test_blocks_that_are_too_long_to_pack():
+    with pytest.raises(ValueError, match="the longest block has 9 tokens, more than `row_length`"):
+        plan_packed_batches(np.array([9]), 8, token_budget=8, seed=0)
+    with pytest.raises(ValueError, match="give either `token_budget` or"):
+        plan_packed_batches(np.array([8]), 8, token_budget=0, seed=0)

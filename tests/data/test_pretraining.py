@@ -16,6 +16,7 @@ from spanbert_tf.data.preparation import Preparation
 from spanbert_tf.data.pretraining import PretrainingBatches
 from spanbert_tf.data.readers import DataError
 from spanbert_tf.data.shards import read_manifest
+from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from tests.data.corpora import (
     VOCABULARY,
@@ -26,6 +27,7 @@ from tests.data.corpora import (
 )
 
 PAD, CLS, SEP = (VOCABULARY.index(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
+MASKING = SpanMasking(len(VOCABULARY), VOCABULARY.index("[MASK]"), [0, 1, 2, 3], max_targets=5)
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +202,121 @@ def test_what_is_known_of_the_corpus(folder, blocks):
     counts = np.bincount([piece for block in blocks for piece in block], minlength=len(VOCABULARY))
     assert batches.piece_counts.tolist() == counts.tolist()
     assert batches.vocabulary == VOCABULARY
-    others = ({"seed": 6}, {"token_budget": 64}, {"shards": slice(1, None)}, {"num_buckets": 1})
+    others = (
+        *({"seed": 6}, {"token_budget": 64}, {"shards": slice(1, None)}),
+        *({"num_buckets": 1}, {"packing": True}),
+    )
     prints = {build(folder, **other).fingerprint for other in ({}, *others)}
-    assert len(prints) == 5
+    assert len(prints) == 6
     assert batches.fingerprint == build(folder).fingerprint
+
+
+def mask(features, seeds):
+    return MASKING(features, seed=seeds)
+
+
+def packed_epoch(folder, **options):
+    """Masked batches of epoch 1 from batch 1 on, in rows of several blocks."""
+    batches = build(folder, packing=True, transform=mask, **options)
+    return [
+        {name: tensor.numpy() for name, tensor in features.items()}
+        for features in batches.dataset(1, 1, endless=False)
+    ]
+
+
+def test_packed_rows_hold_each_block_once_an_epoch(folder, blocks):
+    batches = build(folder, packing=True)
+    assert batches.boundaries == (16,)
+    assert batches.padding_report().waste < build(folder, num_buckets=1).padding_report().waste
+    for epoch in range(2):
+        places, shapes = [], set()
+        for features, seeds in arrays(batches.dataset(epoch, endless=False)):
+            shapes.add(features["token_ids"].shape)
+            assert len(features["token_ids"]) <= 8
+            used = features["padding_mask"] == 1
+            found = np.split(
+                features["token_ids"][used], np.flatnonzero(features["position_ids"][used] == 0)[1:]
+            )
+            expected = [[CLS, *blocks[place], SEP] for place in seeds[:, 1]]
+            assert [row.tolist() for row in found] == expected
+            assert (features["token_ids"][~used] == PAD).all()
+            places += seeds[:, 1].tolist()
+        assert sorted(places) == list(range(len(blocks)))
+        assert places == batches.plan(epoch).rows.tolist()
+        assert {length for _, length in shapes} == {16}
+        report = batches.padding_report(epoch)
+        measured = measure_padding(
+            features for features, _ in batches.dataset(epoch, endless=False)
+        )
+        assert report == measured
+
+
+def test_packed_blocks_have_the_masks_of_rows_of_their_own(folder, epochs):
+    """Whatever row and batch they are in: each block by itself, by its place in the corpus."""
+
+    def targets(features, row, begin, end):
+        slots = (features["mask_weights"][row] == 1) & (begin <= features["mask_positions"][row])
+        slots &= features["mask_positions"][row] < end
+        spans = (features["span_weights"][row, :, 0] == 1) & (
+            (begin <= features["span_boundaries"][row, :, 0])
+            & (features["span_boundaries"][row, :, 0] < end)
+        )
+        return {
+            "token_ids": features["token_ids"][row, begin:end].tolist(),
+            "mask_positions": (features["mask_positions"][row, slots] - begin).tolist(),
+            "mask_ids": features["mask_ids"][row, slots].tolist(),
+            "span_boundaries": (features["span_boundaries"][row, spans] - begin).tolist(),
+            "span_ids": features["span_ids"][row, spans].tolist(),
+        }
+
+    alone = {}
+    for features, seeds in epochs[0]:
+        masked = {name: np.asarray(values) for name, values in mask(features, seeds).items()}
+        for row, place in enumerate(seeds[:, 1]):
+            alone[place] = targets(masked, row, 0, features["padding_mask"][row].sum())
+    batches = build(folder, packing=True)
+    masked = build(folder, packing=True, transform=mask).dataset(endless=False)
+    for (plain, seeds), features in zip(
+        arrays(batches.dataset(endless=False)), masked, strict=True
+    ):
+        features = {name: tensor.numpy() for name, tensor in features.items()}
+        starts = np.argwhere((plain["position_ids"] == 0) & (plain["padding_mask"] == 1))
+        for (row, begin), place in zip(starts, seeds[:, 1], strict=True):
+            end = begin + len(alone[place]["token_ids"])
+            assert targets(features, row, begin, end) == alone.pop(place)
+    assert not alone
+
+
+@pytest.mark.slow
+def test_parts_of_packed_batches(folder):
+    """Some parts hold rows of padding alone: slots for targets differ from part to part."""
+    parts = 5
+    whole = packed_epoch(folder)
+    workers = [packed_epoch(folder, part=(number, parts)) for number in range(parts)]
+    for features, *shares in zip(whole, *workers, strict=True):
+        rows = len(features["token_ids"])
+        assert {len(share["token_ids"]) for share in shares} == {-(-rows // parts)}
+        for name, values in features.items():
+            for row in range(rows):
+                share, place = divmod(row, -(-rows // parts))
+                found = shares[share][name][place]
+                both = min(values.shape[1], len(found))
+                np.testing.assert_array_equal(found[:both], values[row, :both])
+                assert not found[both:].any()
+                assert not values[row, both:].any()
+        assert sum(share["padding_mask"].sum() for share in shares) == (
+            features["padding_mask"].sum()
+        )
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=3, deadline=None)
+def test_packed_batches_are_resumed(folder, batch):
+    batches = build(folder, packing=True)
+    whole = arrays(batches.dataset(1, endless=False))
+    assert len(whole) == batches.batches(1)
+    batch %= len(whole) + 1
+    assert_equal(arrays(batches.dataset(1, batch, endless=False)), whole[batch:])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
@@ -321,3 +434,6 @@ def test_little_padding_on_real_text(shared_data, tmp_path_factory, length, budg
     for epoch in range(2):
         assert batches.padding_report(epoch).waste <= 0.05
         assert batches.padding_report(epoch).shapes <= 16
+    packed = PretrainingBatches(folder, token_budget=budget, packing=True).padding_report()
+    assert packed.waste <= 0.01
+    assert packed.shapes <= 2

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from spanbert_tf.layers.attention import MASKED_SCORE, MultiHeadSelfAttention, attention_bias
+from spanbert_tf.layers.attention import (
+    MASKED_SCORE,
+    MultiHeadSelfAttention,
+    attention_bias,
+    block_attention_bias,
+)
 from tests.layer_checks import as_numpy, check_layer, randomize
 
 # Letters: b batch, s sequence, h heads, d width of a head.  Primes, so that swapped axes fail.
@@ -50,6 +55,16 @@ def test_attention_bias():
     np.testing.assert_array_equal(
         bias, as_numpy(attention_bias(np.array([[True, True, False], [False, True, True]])))
     )
+
+
+def test_block_attention_bias():
+    """Blocks of 2 and 3 tokens and two of padding; one of 4, one of 3."""
+    bias = as_numpy(block_attention_bias(np.array([[0, 1, 0, 1, 2, 0, 0], [0, 1, 2, 3, 0, 1, 2]])))
+    assert bias.shape == (2, 1, 7, 7)
+    for row, blocks in enumerate(([2, 3, 1, 1], [4, 3])):
+        block = np.repeat(np.arange(len(blocks)), blocks)
+        expected = np.where(block[:, None] == block, 0, MASKED_SCORE)
+        np.testing.assert_array_equal(bias[row, 0], np.float32(expected))
 
 
 def test_layer(x: np.ndarray, mask: np.ndarray, tmp_path: Path):

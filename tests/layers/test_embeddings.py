@@ -40,6 +40,20 @@ def test_equals_indexing(tokens: np.ndarray, segment_ids: np.ndarray):
     np.testing.assert_allclose(as_numpy(layer(tokens, segment_ids)), expected, atol=1e-5)
 
 
+def test_positions_that_are_given(tokens: np.ndarray, segment_ids: np.ndarray):
+    """A row may then be longer than there are positions."""
+    position_ids = np.array([[0, 1, 0, 1, 2], [0, 10, 3, 0, 0]], "int32")
+    layer = make_layer()
+    layer.build(tokens.shape, segment_ids.shape)
+    randomize(layer)
+    output = as_numpy(layer(tokens, segment_ids, position_ids))
+    moved = tokens + layer.get_weights()[0][position_ids] - layer.get_weights()[0][np.arange(S)]
+    np.testing.assert_allclose(output, as_numpy(layer(moved, segment_ids)), atol=1e-5)
+    row = np.arange(POSITIONS + 4, dtype="int32")[None] % POSITIONS
+    long = layer(np.zeros((1, POSITIONS + 4, HIDDEN), "float32"), np.zeros_like(row), row)
+    np.testing.assert_allclose(long[:, POSITIONS:], long[:, :4], atol=1e-5)
+
+
 def test_longest_input_uses_every_position():
     layer = make_layer()
     tokens = np.zeros((1, POSITIONS, HIDDEN), "float32")

@@ -205,6 +205,88 @@ def test_graph_and_xla_give_the_same(pretrainer: SpanBertPretrainer):
     assert as_floats(compiled(tensors)) == pytest.approx(expected, rel=1e-4)
 
 
+def packed_batch() -> Arrays:
+    """The two rows of `masked_batch` in one, and another of the second alone."""
+    one, two = ({name: x[row] for name, x in masked_batch().items()} for row in range(2))
+    tokens = {name: np.zeros((2, 17), "int32") for name in ("token_ids", "position_ids")}
+    for name in tokens:
+        first, second = (
+            np.arange(10) if name == "position_ids" else row[name] for row in (one, two)
+        )
+        tokens[name][0, :15] = [*first, *second[:5]]
+        tokens[name][1, :5] = second[:5]
+    shifted = {
+        "mask_positions": two["mask_positions"][:2] + 10,
+        "mask_ids": two["mask_ids"][:2],
+        "mask_weights": two["mask_weights"][:2],
+    }
+    # A span of the second block whose boundaries both lie in it.
+    span = {
+        "span_boundaries": np.array([[1, 3]], "int32"),
+        "span_ids": np.array([[8, 0, 0]], "int32"),
+        "span_weights": np.array([[1, 0, 0]], "float32"),
+    }
+    zeros = {name: np.zeros((6, *x.shape[1:]), x.dtype) for name, x in (shifted | span).items()}
+    batch = {
+        **tokens,
+        "segment_ids": np.zeros((2, 17), "int32"),
+        "padding_mask": (tokens["token_ids"] > 0).astype("int32"),
+    }
+    for name in shifted:
+        second = two[name][:2]
+        batch[name] = np.stack([[*one[name], *shifted[name]], [*second, *zeros[name][:4]]])
+    for name, x in span.items():
+        moved = x + 10 if name == "span_boundaries" else x
+        batch[name] = np.stack([[*one[name], *moved], [*x, *zeros[name][:2]]])
+    return {name: x.astype(masked_batch().get(name, x).dtype) for name, x in batch.items()}
+
+
+def unpacked_batch() -> Arrays:
+    """The three blocks of `packed_batch`, each in a row of its own."""
+    packed, rows = packed_batch(), masked_batch()
+    rows = {name: x[[0, 1, 1]] for name, x in rows.items()}
+    for name in ("span_boundaries", "span_ids", "span_weights"):
+        rows[name][1:] = packed[name][1, :2]
+    return rows
+
+
+def test_packed_blocks_have_the_losses_of_rows_of_their_own(pretrainer: SpanBertPretrainer):
+    packed, rows = packed_batch(), unpacked_batch()
+    expected = as_floats(pretrainer.compute_losses(rows))
+    assert expected["mlm_weight"] == 8
+    assert expected["sbo_weight"] == 6
+    assert as_floats(pretrainer.compute_losses(packed)) == pytest.approx(expected, rel=1e-5)
+    graph = tf.function(pretrainer.compute_losses, reduce_retracing=True, autograph=False)
+    assert as_floats(graph(packed)) == pytest.approx(expected, rel=1e-5)
+    # Rows that are longer than the encoder's positions are fine, as blocks are not.
+    longer = {
+        name: np.pad(x, [(0, 0), (0, 9)] + [(0, 0)] * (x.ndim - 2)) for name, x in packed.items()
+    }
+    assert longer["token_ids"].shape[1] > SIZES["max_sequence_length"]
+    assert as_floats(pretrainer.compute_losses(longer)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_packed_blocks_have_the_gradients_of_rows_of_their_own(pretrainer: SpanBertPretrainer):
+    def gradients(batch: Arrays) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            sums = pretrainer.compute_losses({k: tf.constant(v) for k, v in batch.items()}, True)
+            loss = sums["mlm_loss_sum"] + sums["sbo_loss_sum"]
+        found = tape.gradient(loss, [v.value for v in pretrainer.trainable_variables])
+        return [np.asarray(tf.convert_to_tensor(gradient)) for gradient in found]
+
+    for one, two in zip(gradients(packed_batch()), gradients(unpacked_batch()), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_is_active_on_packed_blocks():
+    model = SpanBertPretrainer(SpanBertBackbone(**SIZES, dropout=0.5), max_targets=MAX_TARGETS)
+    calm, again, wild = (
+        as_floats(model.compute_losses(packed_batch(), training=training))["mlm_loss_sum"]
+        for training in (False, False, True)
+    )
+    assert calm == again != wild
+
+
 def test_half_precision_is_close(pretrainer: SpanBertPretrainer):
     half = make_pretrainer("mixed_bfloat16")
     half.set_weights(pretrainer.get_weights())

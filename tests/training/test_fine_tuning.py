@@ -1,5 +1,6 @@
 """Fine-tuning runs on tiny models: results, stopping, resuming, and errors before any work."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def test_errors_come_before_training(encoder, tmp_path):
 
 
 def test_tensorboard_is_optional(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install"):
         run(encoder, tmp_path / "out", tensorboard=tmp_path / "logs")
     assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.model_state import seed_generators
 from spanbert_tf.training.pretraining import Pretrained
 from spanbert_tf.training.run_folder import open_run
+from spanbert_tf.training.step_checkpoints import StepCheckpoints
 from spanbert_tf.training.workers import Workers
 from tests.training.pretraining_runs import make_corpus, make_encoder, run
 
@@ -144,7 +145,7 @@ def test_stops_of_all_kinds_change_nothing(
 def test_accumulated_batches_are_a_run_of_their_own(folder: Path):
     stop = _At(3, lambda model: os.kill(os.getpid(), signal.SIGINT))
     settings = {"steps": 5, "accumulation": 2, "validation_shards": 0, "objective": "mlm"}
-    settings["dropout"] = 0.0
+    settings |= {"dropout": 0.0, "rows": "packed"}
     with pytest.raises(Interrupted):
         run(folder, "accumulated", settings, callbacks=[stop])
     stopped = run(folder, "accumulated", settings)
@@ -176,13 +177,19 @@ def test_callbacks_see_stretches_and_may_end_the_training(folder: Path):
     assert seen == [*("stretch 0", 0, 1, "val_loss True"), *("stretch 1", 0, 1, "val_loss True")]
 
 
-def test_a_loss_that_is_no_number_ends_the_run(folder: Path):
+@pytest.mark.parametrize(("minutes", "spoilt"), [(1e-9, "step 3 gave weights"), (60, "losses")])
+def test_numbers_that_are_none_end_the_run(folder: Path, minutes: float, spoilt: str):
     def spoil(model):
         kernel = model.mlm_head.trainable_variables[0]
         kernel.assign(np.full(kernel.shape, np.nan))
 
-    with pytest.raises(FloatingPointError, match=r"the loss of step 3 is nan.*checkpoints"):
-        run(folder, "nan", bookkeeping={"checkpoint_steps": 1}, callbacks=[_At(2, spoil)])
+    name = f"nan_{minutes}"
+    # Due by the clock: after each step, or never.
+    bookkeeping = {"checkpoint_minutes": minutes, "keep": 2}
+    with pytest.raises(FloatingPointError, match=rf"{spoilt}.* infinite or no number.*checkpoints"):
+        run(folder, name, bookkeeping=bookkeeping, callbacks=[_At(3, spoil)])
+    kept = StepCheckpoints(folder / name / "checkpoints", keep=2).steps
+    assert kept == ([1, 2] if minutes < 1 else [])
 
 
 def test_another_run_in_the_folder_is_refused(whole: Pretrained, folder: Path):
