@@ -72,6 +72,7 @@ def test_unknown_name_is_an_attribute_error():
         "import keras_hub, spanbert_tf",
         "import spanbert_tf, keras_hub",
         "from spanbert_tf import SpanBertTokenizer",
+        "import spanbert_tf.training.pretraining, keras_hub",
     ],
 )
 def test_keras_hub_knows_our_classes(imports: str):

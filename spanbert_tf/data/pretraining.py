@@ -11,9 +11,7 @@ Letters: b batch, s sequence, k blocks of a batch, v the vocabulary.
 
 import hashlib
 import os
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +30,11 @@ from spanbert_tf.data.pipeline import PARALLEL_BATCHES, without_autotuning
 from spanbert_tf.data.readers import DataError
 from spanbert_tf.data.shards import (
     STATISTICS,
-    Manifest,
+    check_tokenizer,
     load_statistics,
     load_vocabulary,
     read_manifest,
-    vocabulary_sha256,
+    sound_shards,
 )
 from spanbert_tf.features import TOKEN_IDS
 
@@ -117,7 +115,7 @@ class PretrainingBatches:
         if not self.manifest.complete:
             raise DataError(f"{folder}: the preparation of this corpus did not come to its end.")
         self.vocabulary = load_vocabulary(self.folder, self.manifest)
-        _check_tokenizer(self.folder, self.manifest, tokenizer)
+        check_tokenizer(self.folder, self.manifest, tokenizer)
         statistics = load_statistics(self.folder / STATISTICS)
         self.piece_counts = statistics.piece_counts
         blocks = [shard.blocks for shard in self.manifest.shards]
@@ -131,7 +129,7 @@ class PretrainingBatches:
         # Of the whole corpus: the same shapes whichever shards are taken.
         longest = self.manifest.settings.sequence_length
         self.packing = packing
-        self.boundaries = (longest,)
+        self.boundaries: tuple[int, ...] = (longest,)
         if not packing:
             self.boundaries = choose_bucket_boundaries(self._lengths, num_buckets, 8, longest)
         self.token_budget = token_budget
@@ -141,7 +139,9 @@ class PretrainingBatches:
         self.transform = transform
         self._counts: dict[int, int] = {}  # of the batches of an epoch, as they become known
         wanted = range(len(blocks))[shards]
-        self.shards, self.bad_shards = self._check_shards(wanted, skip_bad_shards)
+        self.shards, self.bad_shards = sound_shards(
+            self.folder, self.manifest, wanted, skip_bad_shards
+        )
         if not sum(blocks[number] for number in self.shards):
             raise ValueError(f"there are no blocks in the shards {shards} of {len(blocks)}.")
 
@@ -229,35 +229,12 @@ class PretrainingBatches:
             lambda group: self._read_group(group, tf.where(group == first, skipped, 0))
         )
         # Deterministic: batches come in the order of the plan however many threads make them.
-        batches = batches.map(
-            tf.autograph.experimental.do_not_convert(self._features),
-            PARALLEL_BATCHES,
-            deterministic=True,
-        )
+        make = tf.autograph.experimental.do_not_convert(self._features)  # It takes a second.
+        batches = batches.map(make, PARALLEL_BATCHES, deterministic=True)
         if not endless:
             left = max(0, self.batches(epoch) - start_batch)
             batches = batches.apply(tf.data.experimental.assert_cardinality(left))
         return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
-
-    def _check_shards(
-        self, wanted: Sequence[int], skip_bad: bool
-    ) -> tuple[tuple[int, ...], dict[str, str]]:
-        shards = [self.manifest.shards[number] for number in wanted]
-        with ThreadPoolExecutor() as threads:
-            defects = list(threads.map(lambda shard: shard.defect(self.folder), shards))
-        bad = {
-            shard.name: defect
-            for shard, defect in zip(shards, defects, strict=True)
-            if defect is not None
-        }
-        if bad and not skip_bad:
-            raise DataError(
-                f"damaged shards ({len(bad)} of {len(shards)}): {'; '.join(bad.values())}."
-            )
-        for defect in bad.values():
-            warnings.warn(f"left out a damaged shard: {defect}", stacklevel=3)
-        good = (n for n, defect in zip(wanted, defects, strict=True) if defect is None)
-        return tuple(good), bad
 
     def _group(self, group: int) -> np.ndarray:
         """Numbers of the shards of a group; groups are numbered through all epochs."""
@@ -275,14 +252,12 @@ class PretrainingBatches:
             ]
         )
         lengths = self._lengths[blocks]
-        of_group: dict[str, Any] = {
-            "token_budget": self.token_budget,
-            "seed": self.seed,
-            "epoch": group,
-        }
+        options: dict[str, Any] = {"token_budget": self.token_budget, "seed": self.seed}
         if self.packing:
-            return blocks, plan_packed_batches(lengths, self.boundaries[0], **of_group)
-        return blocks, plan_batches(lengths, self.boundaries, **of_group)
+            plan = plan_packed_batches(lengths, self.boundaries[0], epoch=group, **options)
+        else:
+            plan = plan_batches(lengths, self.boundaries, epoch=group, **options)
+        return blocks, plan
 
     def _describe_group(self, number: np.ndarray) -> tuple[np.ndarray, ...]:
         """What TensorFlow needs to make a group's batches: its files and the plan."""
@@ -371,14 +346,3 @@ class PretrainingBatches:
 
 def _joined_splits(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.cumsum(np.concatenate([[0], *map(np.diff, parts)]))
-
-
-def _check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:
-    if tokenizer is None:
-        return
-    other = Manifest(
-        manifest.settings, vocabulary_sha256(tokenizer.get_vocabulary()), tokenizer.lowercase
-    )
-    differences = manifest.differences(other)
-    if differences:
-        raise DataError(f"{folder}: was prepared with another tokenizer: {'; '.join(differences)}.")

@@ -15,7 +15,9 @@ Letters: k blocks, v the vocabulary.
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,49 @@ def load_vocabulary(folder: Path, manifest: Manifest) -> list[str]:
             f"found {vocabulary_sha256(vocabulary)}."
         )
     return vocabulary
+
+
+def check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:
+    """Refuses a tokenizer that the corpus was not prepared with; `None` is no tokenizer.
+
+    Raises:
+        DataError: It has another vocabulary, or is cased where that was not.
+    """
+    if tokenizer is None:
+        return
+    other = Manifest(
+        manifest.settings, vocabulary_sha256(tokenizer.get_vocabulary()), tokenizer.lowercase
+    )
+    differences = manifest.differences(other)
+    if differences:
+        raise DataError(f"{folder}: was prepared with another tokenizer: {'; '.join(differences)}.")
+
+
+def sound_shards(
+    folder: Path, manifest: Manifest, wanted: Sequence[int], skip_bad: bool
+) -> tuple[tuple[int, ...], dict[str, str]]:
+    """Reads shards through for damage.
+
+    Returns:
+        Numbers of those that have none, and what is wrong with each of the others, by its name.
+
+    Raises:
+        DataError: Some are damaged, and they are not to be left out.
+    """
+    shards = [manifest.shards[number] for number in wanted]
+    with ThreadPoolExecutor() as threads:
+        defects = list(threads.map(lambda shard: shard.defect(folder), shards))
+    bad = {
+        shard.name: defect
+        for shard, defect in zip(shards, defects, strict=True)
+        if defect is not None
+    }
+    if bad and not skip_bad:
+        raise DataError(f"damaged shards ({len(bad)} of {len(shards)}): {'; '.join(bad.values())}.")
+    for defect in bad.values():
+        warnings.warn(f"left out a damaged shard: {defect}", stacklevel=3)
+    good = (n for n, defect in zip(wanted, defects, strict=True) if defect is None)
+    return tuple(good), bad
 
 
 def save_statistics(path: Path, statistics: Statistics, shard: Shard | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from spanbert_tf.layers.span_sampling import draws_for
 from tests.layers.threefry import threefry
 
 Row = dict[str, list]
@@ -48,18 +49,21 @@ def mask_row(ids: list, tokens: int, starts: list, seed: list[int], **options: A
     else:
         goal = math.ceil(options["budget"] * len(maskable))
         masked = []
-        for start, words, end in draws(maskable, first_pieces, seed, options):
+        most_draws = draws_for(len(ids), options["budget"])
+        for start, words, end in draws(maskable, first_pieces, seed, options, most_draws):
             if len(masked) >= goal:
                 break
             if start in masked:
                 continue
             masked += one_span(start, words, end, maskable, first_pieces, masked, goal)
-        assert len(masked) == goal
+        # A given span may leave the rest of a word whose first piece it masks: no draw gets there.
+        left = [position for position in maskable if position not in masked]
+        masked += left[: goal - len(masked)]
     return row_targets(ids, tokens, sorted(masked), seed, special, options)
 
 
 def draws(
-    maskable: list, first_pieces: list, seed: list[int], options: dict
+    maskable: list, first_pieces: list, seed: list[int], options: dict, most_draws: int
 ) -> Iterator[tuple[int, float, float]]:
     """Start, words and end of each draw."""
     if not maskable:
@@ -72,7 +76,7 @@ def draws(
                 yield given[number][0], math.inf, given[number][1]
     single = options["scheme"] in ("whole_word", "subword")
     anchors = first_pieces if single else maskable
-    for number in range(10**5):
+    for number in range(most_draws):
         word = threefry(seed[:2], np.array([SPAN + number]), seed[2])[:, 0]
         anchor = anchors[float_below(word[0], len(anchors))]
         start = max(position for position in first_pieces if position <= anchor)

@@ -182,6 +182,20 @@ def test_equals_the_loop_over_one_row(variant: str):
     check()
 
 
+def test_the_rest_of_a_word_that_no_draw_can_reach():
+    """Each word's first piece is given; the leftmost of the others make up the budget."""
+    features = {
+        "token_ids": np.array([[CLS, 5, 6, 7, 8, 9, 10, SEP]], "int32"),
+        "padding_mask": np.ones((1, 8), "int32"),
+        "word_starts": np.array([[1, 1, 0, 0, 1, 0, 0, 1]], "int32"),
+        "given_spans": np.array([[[1, 2], [4, 5]]], "int32"),
+    }
+    options = {**OPTIONS, "scheme": "given", "budget": 0.6}
+    outputs = SpanMasking(**options)(features, seed=np.array([[3, 5]], "int32"))
+    assert as_arrays(outputs)["mask_positions"].tolist() == [[1, 2, 3, 4, 0]]
+    check_against_oracle(outputs, features, [[3, 5, 0]], options)
+
+
 def test_one_seed_for_all_rows_numbers_them():
     features = random_features(np.random.default_rng(1), 4, 23)
     layer, _ = masker("short spans")
