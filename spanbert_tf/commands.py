@@ -12,7 +12,7 @@ from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face
 from spanbert_tf.data.readers import Example, read_examples, read_texts
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.serving import export_classifier, load_served
-from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
+from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_config
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
@@ -22,7 +22,6 @@ from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.cross_validation import cross_validate
 from spanbert_tf.training.fine_tuning import finetune, texts_and_labels
 from spanbert_tf.training.pretraining import pretrain
-from spanbert_tf.training.pretraining_start import is_task
 from spanbert_tf.training.workers import Workers
 
 TEXTS_A_CALL = 32  # given to a SavedModel at once
@@ -38,12 +37,12 @@ def run_convert(arguments: Namespace) -> dict[str, Any]:
 def run_export(arguments: Namespace) -> dict[str, Any]:
     """Writes a SavedModel of a classifier or of an encoder."""
     source, destination = arguments.source, arguments.destination
-    if is_task(Path(source), SpanBertTextClassifier):
+    if is_preset_of(Path(source), SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(source)
         tokenizer = classifier.preprocessor.tokenizer
         export_classifier(classifier, destination, arguments.overwrite)
         result = {"classifier": str(destination)}
-    elif is_task(Path(source), SpanBertPretrainer):
+    elif is_preset_of(Path(source), SpanBertPretrainer):
         pretrainer = SpanBertPretrainer.from_preset(source)
         tokenizer = SpanBertTokenizer.from_preset(source)
         export_encoder(pretrainer, tokenizer, destination, arguments.overwrite)
@@ -155,7 +154,7 @@ def progress() -> Iterator[int]:
 def run_evaluate(arguments: Namespace) -> dict[str, Any]:
     """Scores a classifier on labelled texts."""
     _require_folder(arguments.model)
-    if not is_task(arguments.model, SpanBertTextClassifier):
+    if not is_preset_of(arguments.model, SpanBertTextClassifier):
         raise ValueError(
             f"{arguments.model} is no preset of a classifier; `spanbert-tf finetune` writes one "
             "as `classifier` in its output folder"
@@ -175,7 +174,7 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
         raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
     if (arguments.model / "saved_model.pb").is_file():
         predictions = _ask_saved_model(arguments.model, texts, pairs)
-    elif is_task(arguments.model, SpanBertTextClassifier):
+    elif is_preset_of(arguments.model, SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
         predictions = classifier.classify((texts, pairs) if pairs else texts)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from spanbert_tf.convert import load_hugging_face_pretrainer
 from spanbert_tf.data.pretraining import PretrainingBatches
 from spanbert_tf.data.shards import load_vocabulary, read_manifest
-from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, read_config
+from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_config
 from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
@@ -52,7 +52,7 @@ def load_pretrainer(
             **dtype,
         )
         pretrainer = _with_heads(backbone, tokenizer, heads)
-    elif is_task(Path(encoder), SpanBertPretrainer):
+    elif is_preset_of(Path(encoder), SpanBertPretrainer):
         pretrainer = SpanBertPretrainer.from_preset(encoder, **dtype)
         _check_heads(pretrainer, heads, encoder)
     elif (Path(encoder) / CONFIG_FILE).is_file() and is_preset(read_config(Path(encoder))):
@@ -67,12 +67,6 @@ def load_pretrainer(
             f"--sequence-length {pretrainer.backbone.max_sequence_length}."
         )
     return pretrainer
-
-
-def is_task(folder: Path, task_class: type) -> bool:
-    """Says whether a folder is a preset of a task."""
-    task = folder / "task.json"
-    return task.is_file() and f'"{task_class.__name__}"' in task.read_text("utf-8")
 
 
 def _with_heads(
