@@ -1,13 +1,13 @@
 """A step of masked language model pretraining against KerasHub and transformers, in one run.
 
-    python benchmarks/pretraining_step.py [--rounds 5] [--inter-op 1]
+    python benchmarks/pretraining_step.py [--rounds 5]
 
 4 layers x 256, 4 heads, 28,996 word pieces, 32 rows x 128 tokens, float32, dropout 0.1, 20 masked
 pieces a row (15 %), AdamW with the same settings and clipping on all sides, all cores.  Each side
-gets ready-made tensors and runs as its users run it at its best: the Keras models by `fit` without
-XLA, which makes them slower here; transformers with SDPA attention and PyTorch's fused AdamW.
-transformers computes logits of all tokens, as its model does; a row of its own shows it with
-those of masked tokens alone.
+gets ready-made tensors and runs at its best: the Keras models by `fit`, KerasHub's without XLA,
+which is its default and slower here; transformers with SDPA attention and PyTorch's fused AdamW.
+transformers computes logits of all tokens, as its model does.  Rows of their own show KerasHub's
+default, and transformers with logits of masked tokens alone.
 """
 
 import argparse
@@ -24,47 +24,32 @@ import numpy as np
 import tensorflow as tf
 import torch
 import transformers
+from _pretraining_batch import (
+    HEADS,
+    HIDDEN,
+    INTERMEDIATE,
+    LAYERS,
+    LENGTH,
+    TARGETS,
+    VOCABULARY,
+    Arrays,
+    make_features,
+)
 from _support import machine, median_ratio, time_in_turn
 
 from spanbert_tf import SpanBertBackbone
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 
-ROWS, LENGTH, TARGETS, SPANS, SPAN_PIECES = 32, 128, 20, 10, 20
-LAYERS, HEADS, HIDDEN, INTERMEDIATE, VOCABULARY = 4, 4, 256, 1024, 28_996
+ROWS = 32
 PLACE_DIM = 200  # width of the span boundary head's embedding of places
 LEARNING_RATE, WEIGHT_DECAY, EPSILON, CLIP_NORM = 1e-4, 0.01, 1e-8, 1.0
 STEPS = 3  # a timing
 OURS, WITH_SBO = "spanbert_tf", "spanbert_tf with SBO"
 HUB, TORCH = "KerasHub BertMaskedLM", "transformers BertForMaskedLM"
+HUB_XLA = "the same by XLA, its default"
 TORCH_MASKED = "the same, masked logits only"
 GOALS = ((OURS, HUB, 1.7), (OURS, TORCH, 6.0), (WITH_SBO, HUB, 1.3))
-
-Arrays = dict[str, np.ndarray]
-
-
-def make_features() -> Arrays:
-    """Full rows of random pieces, 10 spans of 2 pieces masked in each."""
-    generator = np.random.default_rng(0)
-    token_ids = generator.integers(0, VOCABULARY, (ROWS, LENGTH), "int32")
-    starts = 4 + 12 * np.arange(SPANS)
-    positions = np.tile(np.stack([starts, starts + 1], 1).reshape(1, TARGETS), (ROWS, 1))
-    mask_ids = np.take_along_axis(token_ids, positions, 1)
-    span_ids = np.zeros((ROWS, SPANS, SPAN_PIECES), "int32")
-    span_ids[..., :2] = mask_ids.reshape(ROWS, SPANS, 2)
-    return {
-        "token_ids": token_ids,
-        "segment_ids": np.zeros_like(token_ids),
-        "padding_mask": np.ones_like(token_ids),
-        "mask_positions": positions.astype("int32"),
-        "mask_ids": mask_ids,
-        "mask_weights": np.ones((ROWS, TARGETS), "float32"),
-        "span_boundaries": np.tile(
-            np.stack([starts - 1, starts + 2], 1).astype("int32"), (ROWS, 1, 1)
-        ),
-        "span_ids": span_ids,
-        "span_weights": np.tile((np.arange(SPAN_PIECES) < 2).astype("float32"), (ROWS, SPANS, 1)),
-    }
 
 
 def fitting(model: keras.Model, batch: object) -> Callable[[], object]:
@@ -82,7 +67,7 @@ def ours(features: Arrays, *, span_boundary: bool) -> Callable[[], object]:
     return fitting(pretrainer, features)
 
 
-def keras_hub_side(features: Arrays) -> Callable[[], object]:
+def keras_hub_side(features: Arrays, *, jit_compile: bool) -> Callable[[], object]:
     backbone = keras_hub.models.BertBackbone(
         VOCABULARY, LAYERS, HEADS, HIDDEN, INTERMEDIATE, dropout=0.1
     )
@@ -92,7 +77,7 @@ def keras_hub_side(features: Arrays) -> Callable[[], object]:
             LEARNING_RATE, weight_decay=WEIGHT_DECAY, epsilon=EPSILON, global_clipnorm=CLIP_NORM
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+        jit_compile=jit_compile,
     )
     inputs = {name: features[name] for name in model.input}
     return fitting(model, (inputs, features["mask_ids"], features["mask_weights"]))
@@ -168,21 +153,18 @@ def gemm_ceiling() -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--inter-op", type=int, default=1, help="TensorFlow's operations at a time; 0: its choice"
-    )
     arguments = parser.parse_args()
 
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op)
     torch.set_num_threads(os.cpu_count() or 1)
     transformers.utils.logging.set_verbosity_error()
     print(machine("tensorflow", "keras", "keras-hub", "torch", "transformers"), flush=True)
-    features = make_features()
+    features = make_features(ROWS)
     seconds = time_in_turn(
         {
             OURS: ours(features, span_boundary=False),
             WITH_SBO: ours(features, span_boundary=True),
-            HUB: keras_hub_side(features),
+            HUB: keras_hub_side(features, jit_compile=False),
+            HUB_XLA: keras_hub_side(features, jit_compile=True),
             TORCH: torch_side(features, masked_only=False),
             TORCH_MASKED: torch_side(features, masked_only=True),
         },

@@ -10,6 +10,7 @@ OBJECTIVES = ("mlm", "mlm+sbo")
 SCHEMES = ("spans", "whole_word", "subword", "last_words")
 REPLACEMENTS = ("span", "piece")
 ROWS = ("padded", "packed")
+TRAINABLE = ("all", "heads")
 
 
 def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:
@@ -111,6 +112,9 @@ class Pretraining:
     objective: str = _setting(
         "mlm+sbo", str, "masked language model, with or without span boundaries", OBJECTIVES
     )
+    trainable: str = _setting(
+        "all", str, "what learns: all, or new heads alone on an encoder that is trained", TRAINABLE
+    )
     scheme: str = _setting("spans", str, "what is masked", SCHEMES)
     mask_budget: float = _setting(0.15, float, "part of the word pieces that are masked")
     span_end: float = _setting(0.2, float, "probability that a span ends after a word")
@@ -146,6 +150,7 @@ class Pretraining:
                 "from 0 to below 1, or None",
             ),
             "objective": (self.objective in OBJECTIVES, f"one of {OBJECTIVES}"),
+            "trainable": (self.trainable in TRAINABLE, f"one of {TRAINABLE}"),
             "scheme": (self.scheme in SCHEMES, f"one of {SCHEMES}"),
             "mask_budget": (0 < self.mask_budget <= 1, "above 0 and 1 at most"),
             "span_end": (0 < self.span_end <= 1, "above 0 and 1 at most"),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from spanbert_tf.layers.elementwise import Dropout
 from spanbert_tf.layers.gathering import take_positions
 
 Shape = tuple[int | None, ...]
@@ -116,7 +117,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="output_dense",
         )
-        self.probability_dropout = keras.layers.Dropout(
+        self.probability_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="probability_dropout"
         )
         # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
@@ -129,8 +130,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         if positions is None:
             query, key, value = self._split_heads(qkv, length, 3)
         else:
-            attending = ops.reshape(qkv[:, : self.hidden_dim], (-1, length, self.hidden_dim))
-            key, value = self._split_heads(qkv[:, self.hidden_dim :], length, 2)
+            attending, seen = ops.split(qkv, [self.hidden_dim], axis=-1)
+            attending = ops.reshape(attending, (-1, length, self.hidden_dim))
+            key, value = self._split_heads(seen, length, 2)
             length = ops.shape(positions)[1]
             (query,) = self._split_heads(take_positions(attending, positions), length, 1)
 

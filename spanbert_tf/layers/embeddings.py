@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import Shape
-from spanbert_tf.layers.elementwise import LayerNormalization
+from spanbert_tf.layers.elementwise import Dropout, LayerNormalization
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -67,9 +67,7 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         )
         self.layer_norm = LayerNormalization(dtype=self.dtype_policy, name="layer_norm")
         self.layer_norm.build(tokens_shape)
-        self.output_dropout = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="output_dropout"
-        )
+        self.output_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="output_dropout")
 
     def call(
         self,

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
-from spanbert_tf.layers.elementwise import LayerNormalization, exact_gelu
+from spanbert_tf.layers.elementwise import Dropout, LayerNormalization, exact_gelu
 from spanbert_tf.layers.gathering import take_positions
 
 
@@ -70,7 +70,7 @@ class TransformerLayer(keras.layers.Layer):
             name="output_dense",
         )
         self.output_layer_norm = LayerNormalization(dtype=dtype, name="output_layer_norm")
-        self.hidden_dropout = keras.layers.Dropout(self.dropout, dtype=dtype, name="hidden_dropout")
+        self.hidden_dropout = Dropout(self.dropout, dtype=dtype, name="hidden_dropout")
 
         self.attention.build(input_shape)
         self.attention_layer_norm.build((None, hidden_dim))

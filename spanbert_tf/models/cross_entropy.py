@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from spanbert_tf.layers.elementwise import fused
+
 
 @ops.custom_gradient
 def cross_entropy(logits: Any, ids: Any) -> Any:
@@ -22,17 +24,27 @@ def cross_entropy(logits: Any, ids: Any) -> Any:
     Returns:
         Losses, float32 `[n]`, and 1 or 0 at a hit or a miss, float32 `[n]`.
     """
-    at_id = ops.stack([ops.arange(ops.shape(ids)[0], dtype="int32"), ids], axis=-1)
-    own = ops.take_along_axis(logits, ids[:, None], axis=-1)
-    top = ops.max(logits, axis=-1, keepdims=True)
-    powers = ops.exp(logits - top)
-    total = ops.sum(powers, axis=-1, keepdims=True)
-    losses = ops.log(total) + top - own
+    losses, hits, top, total = _losses(logits, ids)
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
         upstream, *_ = keras.tree.flatten(args if upstream is None else upstream)
-        # `total` times the softmax, less 1 at the target.
-        differences = ops.scatter_update(powers, at_id, (ops.exp(own - top) - total)[:, 0])
-        return differences * (upstream[:, None] / total), None
+        return _loss_gradient(logits, ids, top, total, upstream), None
 
-    return (losses[:, 0], ops.cast(own >= top, logits.dtype)[:, 0]), gradient
+    return (losses, hits), gradient
+
+
+@fused
+def _losses(logits: Any, ids: Any) -> Any:
+    own = ops.take_along_axis(logits, ids[:, None], axis=-1)
+    top = ops.max(logits, axis=-1, keepdims=True)
+    total = ops.sum(ops.exp(logits - top), axis=-1, keepdims=True)
+    losses = ops.log(total) + top - own
+    return losses[:, 0], ops.cast(own >= top, logits.dtype)[:, 0], top, total
+
+
+@fused
+def _loss_gradient(logits: Any, ids: Any, top: Any, total: Any, upstream: Any) -> Any:
+    # `total` times the softmax, less 1 at the target.
+    powers = ops.exp(logits - top)
+    is_own = ops.arange(logits.shape[-1], dtype=ids.dtype) == ids[:, None]
+    return ops.where(is_own, powers - total, powers) * (upstream[:, None] / total)

@@ -123,6 +123,7 @@ def pretrain(
     refuse_existing(output / PRESET, overwrite)
     keras.utils.set_random_seed(settings.seed)
     pretrainer = load_pretrainer(settings, encoder, corpus)
+    pretrainer.backbone.trainable = settings.trainable == "all"
     training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
     network = pretrainer.backbone.get_config()
     del network["name"]  # Keras counts in it.
@@ -144,6 +145,7 @@ def pretrain(
             extra.append(PretrainingBoard(folder, examples, run.bookkeeping.log_steps, run.step))
         with dropout_rate(pretrainer.backbone, settings.dropout):
             run.train(training, validation, [*callbacks, *extra])
+        pretrainer.backbone.trainable = True  # A preset keeps it.
         if workers.is_chief:
             run.finish()
     return Pretrained(output / PRESET, pretrainer, run.step, run.tokens, run.history)

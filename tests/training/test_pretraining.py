@@ -157,6 +157,17 @@ def test_accumulated_batches_are_a_run_of_their_own(folder: Path):
     assert {each.rate for each in layers if isinstance(each, keras.layers.Dropout)} == {0.1}
 
 
+def test_heads_alone_learn_on_an_encoder_that_stays(folder: Path):
+    heads = run(folder, "heads", {"trainable": "heads", "steps": 6})
+    encoder = SpanBertBackbone.from_preset(folder / "encoder")
+    for before, after in zip(encoder.weights, heads.pretrainer.backbone.weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+    first, *_, last = heads.history
+    assert last["mlm_loss"] < first["mlm_loss"]
+    # The preset goes on with all weights.
+    assert SpanBertPretrainer.from_preset(heads.folder).backbone.trainable_variables
+
+
 def test_callbacks_see_stretches_and_may_end_the_training(folder: Path):
     seen = []
 
