@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Its own requirements bring PyTorch; the demo only reads the files inside it.
@@ -14,8 +15,8 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv dev demo test test-fast check lint types imports format notebook bench \
-	wheel-check clean
+.PHONY: help venv dev demo test test-fast check lint types imports format notebook peers bench \
+	bench-quick wheel-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -78,8 +79,18 @@ notebook: dev ## executes the notebooks in place
 	@for notebook in notebooks/*.ipynb; do \
 	  echo "$$notebook"; $(BIN)/jupyter-execute --inplace "$$notebook"; done
 
-bench: dev ## runs every benchmark, one after the other
-	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+$(PEERS)/.installed: benchmarks/peers/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
+peers: $(PEERS)/.installed ## .venv-peers with what the benchmarks compare with
+
+bench: dev peers ## runs every benchmark, for hours, and writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run_all.py
+
+bench-quick: dev peers ## the same in small, in about five minutes
+	$(BIN)/python benchmarks/run_all.py --quick
 
 wheel-check: dev ## builds the wheel, installs it elsewhere and imports it there
 	$(PYTEST) -m slow tests/test_package.py

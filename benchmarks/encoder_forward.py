@@ -1,23 +1,33 @@
-"""Forward pass of the encoder against KerasHub's BERT and transformers, in one run.
+"""Forward pass of the encoder against KerasHub's BERT, transformers and ONNX Runtime, in one run.
 
     python benchmarks/encoder_forward.py [--rounds 11] [--batch 8] [--length 128]
 
-12 layers x 768, float32, the same token ids, nothing padded, all cores.  Each side runs as its
-users run it at its best: the Keras models in a `tf.function`, transformers with SDPA attention
-under `torch.inference_mode`.
+12 layers x 768, float32 and bfloat16, random token ids, nothing padded, all cores.  Each peer has a
+process of its own and runs at its best: the Keras models in a `tf.function`, transformers with SDPA
+attention under `torch.inference_mode`, ONNX Runtime on a graph fused for BERT (float32 alone).
+Arithmetic is also shown as a part of what large matrix products reach in TensorFlow, in turn with
+all sides.
 """
 
 import argparse
 import os
+import sys
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras_hub
 import numpy as np
 import tensorflow as tf
-import torch
-import transformers
-from _support import machine, median_ratio, time_in_turn
+from _peers import Peer, peers_python
+from _support import (
+    GEMM_GFLOP,
+    Goal,
+    gemm_side,
+    machine,
+    median_ratio,
+    report_goals,
+    time_in_turn,
+)
 
 from spanbert_tf import SpanBertBackbone
 
@@ -28,9 +38,100 @@ SIZE = {
     "hidden_dim": 768,
     "intermediate_dim": 3072,
 }
+OURS, HUB, TORCH, ONNX = "spanbert_tf", "KerasHub", "transformers", "ONNX Runtime"
+GEMM = "matrix products"
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+# Ours is so many times faster; ours reaches this part of the matrix products.
+HUB_GOAL, TORCH_GOAL, PEER_GOAL = 1.05, 1.3, 1.05
+SHARE_GOALS = {"float32": 0.90, "bfloat16": 0.78}
+
+Sides = dict[str, Callable[[], object]]
+Seconds = dict[str, np.ndarray]
 
 
-def main() -> None:
+def name_of(side: str, dtype: str) -> str:
+    return f"{side}, {dtype}"
+
+
+def our_side(dtype: str, shape: tuple[int, int]) -> Callable[[], object]:
+    backbone = tf.function(SpanBertBackbone(**SIZE, dtype=POLICIES[dtype]))
+    token_ids = np.random.default_rng(0).integers(0, SIZE["vocabulary_size"], shape, np.int32)
+    features = {
+        "token_ids": tf.constant(token_ids),
+        "segment_ids": tf.zeros(shape, tf.int32),
+        "padding_mask": tf.ones(shape, tf.int32),
+    }
+    return lambda: backbone(features)
+
+
+def make_sides(shape: tuple[int, int]) -> Sides:
+    options = ("--batch", shape[0], "--length", shape[1], "--vocabulary", SIZE["vocabulary_size"])
+    python = peers_python(TORCH, ONNX)
+    sides: Sides = {}
+    for dtype, policy in POLICIES.items():
+        sides[name_of(OURS, dtype)] = our_side(dtype, shape)
+        sides[name_of(GEMM, dtype)] = gemm_side(dtype)
+        sides[name_of(HUB, dtype)] = Peer(
+            "keras_hub_side.py", "forward", *options, "--dtype", policy
+        )
+        if python:
+            sides[name_of(TORCH, dtype)] = Peer(
+                "torch_side.py", "forward", *options, "--dtype", dtype, python=python
+            )
+    if python:
+        sides[name_of(ONNX, "float32")] = Peer("onnx_side.py", "forward", *options, python=python)
+    return sides
+
+
+def ratio(seconds: Seconds, side: str, dtype: str) -> float | None:
+    """How much faster ours is, or `None` without that side."""
+    theirs = seconds.get(name_of(side, dtype))
+    return None if theirs is None else median_ratio(theirs, seconds[name_of(OURS, dtype)])
+
+
+def shares(values: np.ndarray, gemm: np.ndarray, gflop: float) -> float:
+    """The part of what matrix products reach."""
+    return float(np.median(gflop / values / (GEMM_GFLOP / gemm)))
+
+
+def print_table(seconds: Seconds, shape: tuple[int, int], gflop: float) -> None:
+    title = f"forward, 12 x 768, {shape}"
+    print(f"{title:<34}{'ms':>8}{'GFLOP/s':>9}{'of products':>13}{'ours is faster':>16}")
+    for name, values in seconds.items():
+        side, dtype = name.split(", ")
+        gemm = seconds[name_of(GEMM, dtype)]
+        work = GEMM_GFLOP if side == GEMM else gflop
+        faster = "" if side in (OURS, GEMM) else f"{ratio(seconds, side, dtype):.2f}x"
+        print(
+            f"{name:<34}{np.median(values) * 1e3:>8.1f}{work / np.median(values):>9.0f}"
+            f"{shares(values, gemm, work):>13.0%}{faster:>16}"
+        )
+
+
+def goals(seconds: Seconds, gflop: float) -> list[Goal]:
+    found = [ratio(seconds, side, "bfloat16") for side in (HUB, TORCH)]
+    share = {
+        dtype: shares(seconds[name_of(OURS, dtype)], seconds[name_of(GEMM, dtype)], gflop)
+        for dtype in POLICIES
+    }
+    return [
+        Goal("forward, float32, against KerasHub", ratio(seconds, HUB, "float32"), HUB_GOAL),
+        Goal(
+            "forward, float32, against transformers", ratio(seconds, TORCH, "float32"), TORCH_GOAL
+        ),
+        Goal(
+            "forward, bfloat16, against the better peer",
+            None if None in found else min(found),
+            PEER_GOAL,
+        ),
+        *(
+            Goal(f"forward, {dtype}, part of matrix products", share[dtype], goal, "{:.1%}")
+            for dtype, goal in SHARE_GOALS.items()
+        ),
+    ]
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--batch", type=int, default=8)
@@ -38,46 +139,16 @@ def main() -> None:
     arguments = parser.parse_args()
 
     shape = (arguments.batch, arguments.length)
-    token_ids = np.random.default_rng(0).integers(0, SIZE["vocabulary_size"], shape, np.int32)
-    features = {
-        "token_ids": tf.constant(token_ids),
-        "segment_ids": tf.zeros(shape, tf.int32),
-        "padding_mask": tf.ones(shape, tf.int32),
-    }
-    torch.set_num_threads(os.cpu_count() or 1)
-    bert = transformers.BertModel(
-        transformers.BertConfig(vocab_size=SIZE["vocabulary_size"], attn_implementation="sdpa"),
-        add_pooling_layer=False,
-    ).eval()
-    input_ids = torch.tensor(token_ids, dtype=torch.long)
-    attention_mask = torch.ones_like(input_ids)
+    sides = make_sides(shape)
+    versions = {peer.facts["versions"] for peer in sides.values() if isinstance(peer, Peer)}
+    print("; ".join([machine("tensorflow", "keras"), *sorted(versions)]), flush=True)
+    seconds = time_in_turn(sides, arguments.rounds)
 
-    def run_transformers() -> None:
-        with torch.inference_mode():
-            bert(input_ids=input_ids, attention_mask=attention_mask)
-
-    ours, hub = SpanBertBackbone(**SIZE), keras_hub.models.BertBackbone(**SIZE)
-    sides = {
-        "spanbert_tf": tf.function(ours),
-        "KerasHub BertBackbone": tf.function(hub),
-    }
-    seconds = time_in_turn(
-        {name: lambda f=function: f(features) for name, function in sides.items()}
-        | {"transformers BertModel": run_transformers},
-        arguments.rounds,
-    )
-
-    layers, hidden, tokens = SIZE["num_layers"], SIZE["hidden_dim"], token_ids.size
-    flop = layers * (24 * tokens * hidden**2 + 4 * tokens * arguments.length * hidden)
-    print(machine("tensorflow", "keras", "keras-hub", "torch", "transformers"))
-    print(f"{'forward, 12 x 768, ' + str(shape):<34}{'ms':>8}{'GFLOP/s':>9}{'ours is faster':>16}")
-    for name, values in seconds.items():
-        ratio = (
-            "" if name == "spanbert_tf" else f"{median_ratio(values, seconds['spanbert_tf']):.2f}x"
-        )
-        median = np.median(values)
-        print(f"{name:<34}{median * 1e3:>8.1f}{flop / median / 1e9:>9.0f}{ratio:>16}")
+    layers, hidden, tokens = SIZE["num_layers"], SIZE["hidden_dim"], shape[0] * shape[1]
+    gflop = layers * (24 * tokens * hidden**2 + 4 * tokens * shape[1] * hidden) / 1e9
+    print_table(seconds, shape, gflop)
+    return report_goals(goals(seconds, gflop))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

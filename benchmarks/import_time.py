@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
-from _support import machine, time_in_turn
+from _support import Goal, machine, report_goals, time_in_turn
 
 GOAL = 0.15  # seconds
 
@@ -43,8 +43,7 @@ def main() -> int:
         more = float(np.median(values - seconds[base]))
         print(f"{name:<52}{np.median(values):>8.2f}{more:>8.2f}")
     more = float(np.median(seconds[f"{base}, spanbert_tf"] - seconds[base]))
-    print(f"goal of at most {GOAL} s more: {'met' if more <= GOAL else 'missed'}")
-    return int(more > GOAL)
+    return report_goals([Goal("import of the package", more, GOAL, "{:.2f} s", at_most=True)])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,17 +24,10 @@ from _pretraining_batch import (
     VOCABULARY,
     make_features,
 )
-from _support import machine
+from _support import Goal, machine, peak_megabytes, report_goals
 
 STEPS = 3
 LEAST_R_SQUARED = 0.99
-
-
-def peak_megabytes() -> float:
-    """Peak resident memory of this process so far (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
 
 
 def train(tokens: int) -> tuple[float, float]:
@@ -81,12 +73,9 @@ def main() -> int:
         print(f"{tokens:>12,}{before:>12,.0f}{peak:>10,.0f}{share:>18.1f}", flush=True)
     slope, base = np.polyfit(arguments.tokens, peaks, 1)
     squared = float(np.corrcoef(arguments.tokens, peaks)[0, 1] ** 2)
-    outcome = "met" if squared >= LEAST_R_SQUARED else "missed"
-    print(
-        f"peak = {base:,.0f} MB + {slope * 1024:.1f} KB a token, R^2 {squared:.4f}, "
-        f"goal {LEAST_R_SQUARED}: {outcome}"
-    )
-    return int(squared < LEAST_R_SQUARED)
+    print(f"peak = {base:,.0f} MB + {slope * 1024:.1f} KB a token")
+    claim = "pretraining step, peak memory linear in tokens, R^2"
+    return report_goals([Goal(claim, squared, LEAST_R_SQUARED, "{:.4f}")])
 
 
 if __name__ == "__main__":

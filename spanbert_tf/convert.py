@@ -179,6 +179,8 @@ def _write_hugging_face(
     backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
     pieces = tokenizer.get_vocabulary()
     _check_vocabulary_size(len(pieces), backbone.vocabulary_size, "the tokenizer")
+    if backbone.attention != "dense" or backbone.long_positions:
+        _log.warning("BERT's configuration has no bucketed attention and no rule for long texts")
     tensors = foreign_tensors(backbone, conversion_table(backbone.num_layers))
     if pretrainer is not None:
         # The encoder of a model with a head has its prefix.

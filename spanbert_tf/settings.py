@@ -11,6 +11,8 @@ SCHEMES = ("spans", "whole_word", "subword", "last_words")
 REPLACEMENTS = ("span", "piece")
 ROWS = ("padded", "packed")
 TRAINABLE = ("all", "heads")
+ATTENTIONS = ("dense", "bucketed")
+LONG_POSITIONS = ("restart",)
 
 
 def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:
@@ -48,6 +50,22 @@ class FineTuning:
     )
     clip_norm: float = _setting(1.0, float, "largest norm of a step's gradients")
     sequence_length: int = _setting(128, int, "most tokens of a text that are read")
+    attention: str | None = _setting(
+        None,
+        str,
+        "dense, or bucketed for long texts, at a cost linear in their length; None: the encoder's",
+        ATTENTIONS,
+    )
+    block_size: int = _setting(64, int, "tokens in a block of --attention bucketed")
+    neighbors: int = _setting(
+        1, int, "blocks that a token sees beside its own with --attention bucketed, 0 or 1"
+    )
+    long_positions: str | None = _setting(
+        None,
+        str,
+        "restart: texts may be longer than the encoder has positions, which start again",
+        LONG_POSITIONS,
+    )
     pooling: str = _setting(
         "cls", str, "what stands for a text: the state of its [CLS], or the mean state", POOLINGS
     )
@@ -73,6 +91,13 @@ class FineTuning:
             "weight_decay": (self.weight_decay >= 0, "0 or above"),
             "clip_norm": (self.clip_norm > 0, "above 0"),
             "sequence_length": (self.sequence_length >= 3, "at least 3"),
+            "attention": (self.attention in (None, *ATTENTIONS), f"one of {ATTENTIONS}, or None"),
+            "block_size": (self.block_size >= 1, "at least 1"),
+            "neighbors": (self.neighbors in (0, 1), "0 or 1"),
+            "long_positions": (
+                self.long_positions in (None, *LONG_POSITIONS),
+                f"one of {LONG_POSITIONS}, or None",
+            ),
             "pooling": (self.pooling in POOLINGS, f"one of {POOLINGS}"),
             "dropout": (0 <= self.dropout < 1, "from 0 to below 1"),
             "seed": (0 <= self.seed < 2**32, "from 0 to below 2 ** 32"),

@@ -104,6 +104,7 @@ def choose_bucket_boundaries(
     Each row is padded to the first boundary that is not below its length.  A boundary that is no
     row's length can be lowered to one at no cost, so the lengths that occur are the candidates;
     the best choice of k of them that ends at a given candidate is found from those of k - 1.
+    Lengths above 512 are taken to nine bits, at most 0.4 % too long, which bounds the candidates.
 
     Args:
         lengths: Tokens of each row, `[rows]`, special tokens counted.
@@ -123,7 +124,8 @@ def choose_bucket_boundaries(
     for name, value in (("num_buckets", num_buckets), ("multiple_of", multiple_of)):
         if value < 1:
             raise ValueError(f"`{name}` must be positive, but is {value}.")
-    rounded = -(-lengths // multiple_of) * multiple_of
+    multiples = multiple_of << np.maximum(np.frexp((lengths - 1) / multiple_of)[1] - 9, 0)
+    rounded = -(-lengths // multiples) * multiples
     if max_length is not None:
         rounded = np.minimum(rounded, max_length)
     candidates, counts = np.unique(rounded, return_counts=True)

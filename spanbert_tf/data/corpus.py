@@ -10,10 +10,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +110,8 @@ def prepare_corpus(
             processes import it by its name.
         lowercase: Whether the tokenizer puts text in lower case.
         settings: Everything else that decides the contents.
-        workers: Number of processes.  `None`: one a core.  1: this process does it all.
+        workers: Number of processes.  `None`: one a core.  1: this process does it all, with a
+            thread a core.
         progress: Called with the counts so far after each shard.
 
     Returns:
@@ -233,20 +241,19 @@ def _write_shards(
     texts: Iterator[ShardText], arguments: tuple[Any, ...], workers: int
 ) -> Iterator[Shard]:
     """Writes shards in any order; reads at most one text ahead of the workers."""
+    pool: Executor
     if workers == 1:
-        from spanbert_tf.data.shard_writer import ShardWriter
-
-        writer = None
-        for text in texts:
-            writer = writer or ShardWriter(*arguments)
-            yield writer.write(text)
-        return
-    context = multiprocessing.get_context("spawn")
+        # TensorFlow lets other threads run: text is read, and tokenised, at the same time.
+        pool, write = ThreadPoolExecutor(1), _writing((*arguments, os.cpu_count() or 1))
+    else:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, _start_worker, arguments)
+        write = _write_in_worker
     try:
-        with ProcessPoolExecutor(workers, context, _start_worker, arguments) as pool:
+        with pool:
             pending = set()
             for text in texts:
-                pending.add(pool.submit(_write_in_worker, text))
+                pending.add(pool.submit(write, text))
                 if len(pending) > workers:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -258,14 +265,22 @@ def _write_shards(
         ) from error
 
 
-# Of a worker process: what its writer is made of, and the writer.
-_arguments: tuple[Any, ...] = ()
-_writer: "ShardWriter | None" = None
+def _writing(arguments: tuple[Any, ...]) -> Callable[[ShardText], Shard]:
+    @cache  # Made with the first text: only there do its errors reach the caller.
+    def writer() -> "ShardWriter":
+        from spanbert_tf.data.shard_writer import ShardWriter
+
+        return ShardWriter(*arguments)
+
+    return lambda text: writer().write(text)
+
+
+_write_text: Callable[[ShardText], Shard]  # of a worker process
 
 
 def _start_worker(*arguments: Any) -> None:
-    global _arguments
-    _arguments = arguments
+    global _write_text
+    _write_text = _writing((*arguments, 1))  # a thread, as all cores have a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import tensorflow as tf
@@ -286,9 +301,4 @@ def _end_with_parent() -> None:
 
 
 def _write_in_worker(text: ShardText) -> Shard:
-    global _writer
-    if _writer is None:  # not made at the start: here, its errors reach the caller
-        from spanbert_tf.data.shard_writer import ShardWriter
-
-        _writer = ShardWriter(*_arguments)
-    return _writer.write(text)
+    return _write_text(text)

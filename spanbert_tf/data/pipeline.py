@@ -85,7 +85,9 @@ class BucketedBatches:
             for name, values in (("labels", labels), ("sample_weight", sample_weight))
             if values is not None
         ]
-        self.boundaries = choose_bucket_boundaries(self.lengths, num_buckets)
+        self.boundaries = choose_bucket_boundaries(
+            self.lengths, num_buckets, max_length=sequence_length
+        )
         self._options: dict[str, Any] = {
             "token_budget": token_budget,
             "batch_size": batch_size,
@@ -159,6 +161,16 @@ class BucketedBatches:
         batches = batches.map(self._gather, PARALLEL_BATCHES, deterministic=True)
         batches = batches.apply(tf.data.experimental.assert_cardinality(self._batches))
         return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
+
+    def only_batch(self) -> Any:
+        """Makes the first epoch's batch if it has but one, else gives `None`.
+
+        A data set takes a tenth of a second before it gives anything.
+        """
+        plan = self.plan()
+        return (
+            self._gather(tf.constant(plan.rows), int(plan.lengths[0])) if len(plan) == 1 else None
+        )
 
     def in_row_order(self, outputs: np.ndarray) -> np.ndarray:
         """Puts what a model gave for the batches back into the order of the rows.

@@ -4,7 +4,7 @@ Letters: n lines, p pieces, k blocks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from spanbert_tf.data.blocks import cut_blocks, starts_word
 from spanbert_tf.data.documents import LINE_PART, ShardText
 from spanbert_tf.data.readers import DataError
 from spanbert_tf.data.shards import Shard, Statistics, file_sha256, save_statistics
+from spanbert_tf.features import TOKEN_IDS
 
 MakeTokenizer = Callable[[Sequence[str], bool], Any]
 
@@ -32,6 +33,7 @@ class ShardWriter:
             into ragged integers `[n, (p)]`.
         lowercase: Whether the tokenizer puts text in lower case.
         most_pieces: The most pieces in a block.
+        threads: Number of threads that tokenise.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class ShardWriter:
         make_tokenizer: MakeTokenizer,
         lowercase: bool,
         most_pieces: int,
+        threads: int = 1,
     ) -> None:
         self.folder = folder
         self.tokenizer = make_tokenizer(vocabulary, lowercase)
         self.starts_word = starts_word(vocabulary)
         self.most_pieces = most_pieces
+        self.threads = threads
 
     def write(self, text: ShardText) -> Shard:
         """Writes the records of a shard, then its statistics.
@@ -83,12 +87,13 @@ class ShardWriter:
 
     def _tokenize(self, lines: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Gives pieces int32 `[p]`, and where each line's begin, int64 `[n]`."""
-        ids, counts = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
-        for some in _calls(lines):
-            pieces = self.tokenizer(tf.constant(some, tf.string))
-            ids.append(pieces.values.numpy())
-            counts.append(pieces.row_lengths().numpy())
-        return np.concatenate(ids), np.cumsum(np.concatenate(counts))[:-1]
+        with ThreadPoolExecutor(self.threads) as threads:
+            ids, counts = zip(*threads.map(self._tokenize_at_once, _calls(lines)), strict=True)
+        return np.concatenate(ids), np.cumsum(np.concatenate([[0], *counts]))[:-1]
+
+    def _tokenize_at_once(self, lines: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        pieces = self.tokenizer(tf.constant(lines, tf.string))
+        return pieces.values.numpy(), pieces.row_lengths().numpy()
 
 
 def _calls(lines: list[bytes]) -> Iterator[list[bytes]]:
@@ -104,8 +109,55 @@ def _calls(lines: list[bytes]) -> Iterator[list[bytes]]:
 
 def _write_records(path: Path, ids: np.ndarray, ends: np.ndarray) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for begin, end in pairwise([0, *ends.tolist()]):
-            values = tf.train.Int64List(value=ids[begin:end].tolist())
-            feature = {"token_ids": tf.train.Feature(int64_list=values)}
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())
+        for record in _examples(ids, ends):
+            writer.write(record)
+
+
+def _examples(ids: np.ndarray, ends: np.ndarray) -> Iterator[bytes]:
+    """Serialises `tf.train.Example`s of the one feature `token_ids`, without making them.
+
+    Args:
+        ids: Integers `[p]`, not negative.
+        ends: int `[k]`, where each block ends, ascending; no block is empty.
+
+    Yields:
+        What `SerializeToString` gives for each block, byte by byte.
+    """
+    data, sizes = _varints(ids)
+    name = _field(1, TOKEN_IDS.name.encode())
+    begin = 0
+    for end in np.cumsum(sizes)[ends - 1].tolist():
+        # An Int64List in a Feature in an entry of the map that is Features.
+        feature = _field(3, _field(1, data[begin:end].tobytes()))
+        yield _field(1, _field(1, name + _field(2, feature)))
+        begin = end
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer: number and kind, length, content."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Digits to base 128, the lowest first, each but the last with its highest bit set."""
+    digits = []
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _varints(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Many varints at once: uint8, the digits of all, and int64 `[p]`, how many each has."""
+    most = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+    digits = np.empty((len(values), most), np.uint8)
+    used = np.ones((len(values), most), np.bool_)
+    sizes = np.ones(len(values), np.int64)
+    for place in range(most):
+        rest = values >> 7 * place
+        digits[:, place] = rest & 127
+        if place > 0:
+            used[:, place] = rest > 0
+            sizes += used[:, place]
+    digits[:, :-1] |= used[:, 1:].view(np.uint8) << 7
+    return digits[used], sizes

@@ -52,6 +52,14 @@ def block_attention_bias(position_ids: Any) -> Any:
     return _bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
 
 
+def finite_bias(bias: Any, dtype: str) -> Any:
+    """The bias in the scores' dtype.
+
+    Under mixed float16 Keras casts it on its way into a layer, to minus infinity.
+    """
+    return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
+
+
 def _bias(is_seen: Any) -> Any:
     return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
@@ -125,33 +133,58 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.output_dense.build((None, hidden_dim))
 
     def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
-        length = ops.shape(x)[1]
+        batch, length = ops.shape(x)[:2]
         qkv = self.qkv_dense(ops.reshape(x, (-1, self.hidden_dim)))
+        mixed = self.mix_values(qkv, (batch, length), bias, positions, training)
+        if positions is not None:
+            length = ops.shape(positions)[1]
+        mixed = self.output_dense(ops.reshape(mixed, (-1, self.hidden_dim)))
+        return ops.reshape(mixed, (batch, length, self.hidden_dim))
+
+    def mix_values(
+        self,
+        qkv: Any,
+        shape: tuple[Any, Any],
+        bias: Any,
+        positions: Any,
+        training: bool | None,
+    ) -> Any:
+        """Mixes values by the attention that their tokens are given: what kinds of it differ in.
+
+        Args:
+            qkv: float `[b * s, 3 * H]`.
+            shape: b and s.
+            bias: See the class.
+            positions: See the class.
+            training: See the class.
+
+        Returns:
+            float `[b, s or p, h, d]`, or its last two axes in one.
+        """
+        batch, length = shape
         if positions is None:
-            query, key, value = self._split_heads(qkv, length, 3)
+            query, key, value = self.split_heads(qkv, shape, 3)
         else:
             attending, seen = ops.split(qkv, [self.hidden_dim], axis=-1)
-            attending = ops.reshape(attending, (-1, length, self.hidden_dim))
-            key, value = self._split_heads(seen, length, 2)
-            length = ops.shape(positions)[1]
-            (query,) = self._split_heads(take_positions(attending, positions), length, 1)
+            attending = ops.reshape(attending, (batch, length, self.hidden_dim))
+            key, value = self.split_heads(seen, shape, 2)
+            shape = (batch, ops.shape(positions)[1])
+            (query,) = self.split_heads(take_positions(attending, positions), shape, 1)
+        return self.attend(query, key, value, bias, training)
 
+    def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
+        """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, s or p, s]
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, p, s]
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-        # Under mixed float16 Keras casts the bias on its way in, to minus infinity.
-        bias = ops.maximum(ops.cast(bias, scores.dtype), MASKED_SCORE)
-        probabilities = ops.softmax(scores + bias, axis=-1)
+        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
         probabilities = ops.cast(probabilities, value.dtype)
         probabilities = self.probability_dropout(probabilities, training=training)
+        return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
 
-        mixed = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [b, s or p, h, d]
-        mixed = self.output_dense(ops.reshape(mixed, (-1, self.hidden_dim)))
-        return ops.reshape(mixed, (-1, length, self.hidden_dim))
-
-    def _split_heads(self, x: Any, length: Any, parts: int) -> Any:
-        """Parts `[b * length, parts * H]` into tensors `[b, h, length, d]`."""
-        x = ops.reshape(x, (-1, length, parts, self.num_heads, self.head_dim))
+    def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
+        """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""
+        x = ops.reshape(x, (*shape, parts, self.num_heads, self.head_dim))
         return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
 
     def compute_output_shape(

@@ -14,9 +14,12 @@ from functools import wraps
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from spanbert_tf.layers.random_bits import threefry_2x32
+
+VALUES_A_DRAW = 4  # of 16 bits, from two words of 32
 
 # BERT's and SpanBERT's value.  The default of Keras, 1e-3, changes the outputs of a checkpoint.
 LAYER_NORM_EPSILON = 1e-12
@@ -96,7 +99,9 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if not training or self.rate == 0:
             return inputs
-        return _dropped(inputs, random_int16(inputs, self.seed_generator.next()), self.rate)
+        x = ops.reshape(inputs, (-1,))
+        x = _dropped(x, random_int16(x, self.seed_generator.next()), self.rate)
+        return ops.reshape(x, ops.shape(inputs))
 
 
 def random_int16(like: Any, seed: Any) -> Any:
@@ -109,20 +114,29 @@ def random_int16(like: Any, seed: Any) -> Any:
     Returns:
         int16, uniform over all values, of the shape of `like`.
     """
-    words = _random_words(like, ops.cast(seed, "int32"))[..., None]
-    return ops.reshape(
-        ops.reshape(ops.view(words, "int16"), (-1,))[: ops.size(like)], ops.shape(like)
-    )
+    size = math.prod(ops.shape(like))
+    words = _random_words(_number_of_draws(size), ops.cast(seed, "int32"))[..., None]
+    return ops.reshape(ops.reshape(ops.view(words, "int16"), (-1,))[:size], ops.shape(like))
+
+
+def _number_of_draws(size: Any) -> Any:
+    """The power of two that gives enough bits: each number of draws is a program of its own."""
+    if isinstance(size, int):
+        return 1 << max(math.ceil(size / VALUES_A_DRAW) - 1, 0).bit_length()
+    powers = np.int32(1) << np.arange(32 - VALUES_A_DRAW.bit_length(), dtype="int32")
+    return ops.min(ops.where(powers * VALUES_A_DRAW >= size, powers, powers[-1]))
 
 
 @fused
-def _random_words(like: Any, seed: Any) -> Any:
-    """int32 `[2, n]`, with half a word and a little more for each value of a tensor."""
-    places = ops.arange((ops.size(like) + 3) // 4, dtype="int32")
+def _random_words(draws: Any, seed: Any) -> Any:
+    """int32 `[2, draws]`."""
+    places = ops.arange(draws, dtype="int32")
     return ops.stack(threefry_2x32((seed[0], seed[1]), (places, ops.zeros_like(places))))
 
 
 def _dropped(x: Any, bits: Any, rate: float) -> Any:
+    """Drops values of a tensor, flat: layers with other shapes of one size share the programs."""
+
     @ops.custom_gradient
     def dropped(x: Any, bits: Any) -> Any:
         def gradient(*args: Any, upstream: Any = None) -> Any:
@@ -164,7 +178,10 @@ class LayerNormalization(keras.layers.LayerNormalization):
             return super().call(inputs)
         # Tensors, as variables inside a function with its own gradient would need one of theirs.
         gamma, beta = (ops.convert_to_tensor(w) + 0.0 for w in (self.gamma, self.beta))
-        return _normalized(self.epsilon, self.compute_dtype)(inputs, gamma, beta)
+        # Flat, so that layers with other shapes share the programs.
+        x = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        x = _normalized(self.epsilon, self.compute_dtype)(x, gamma, beta)
+        return ops.reshape(x, ops.shape(inputs))
 
 
 def _normalized(epsilon: float, dtype: str) -> Any:
@@ -194,9 +211,8 @@ def _normalization(x: Any, gamma: Any, beta: Any, epsilon: float, dtype: str) ->
 @fused
 def _normalization_gradient(normal: Any, scale: Any, gamma: Any, upstream: Any, dtype: Any) -> Any:
     upstream = ops.cast(upstream, normal.dtype)
-    axes = tuple(range(len(normal.shape) - 1))
     d_normal = upstream * ops.cast(gamma, normal.dtype)
     along = ops.mean(d_normal * normal, axis=-1, keepdims=True)
     d_x = (d_normal - ops.mean(d_normal, axis=-1, keepdims=True) - normal * along) * scale
-    d_gamma, d_beta = ops.sum(upstream * normal, axis=axes), ops.sum(upstream, axis=axes)
+    d_gamma, d_beta = ops.sum(upstream * normal, axis=0), ops.sum(upstream, axis=0)
     return ops.cast(d_x, dtype), ops.cast(d_gamma, gamma.dtype), ops.cast(d_beta, gamma.dtype)

@@ -19,10 +19,12 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
     The token embedding stays a layer of its own, as output heads are tied to it.
 
     Args:
-        max_sequence_length: Number of trained positions; longer input is an error.
+        max_sequence_length: Number of trained positions.
         num_segments: Number of segments a row may have.
         dropout: Rate of dropout on the result.
         embeddings_initializer: Initializer of both tables.
+        long_positions: The rule for longer input.  `None`: it is an error.  `"restart"`: positions
+            start again, `i` has the embedding of `i % max_sequence_length`.
 
     Call arguments:
         tokens: float `[b, s, H]`, embedded tokens.
@@ -34,8 +36,9 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         float `[b, s, H]`.
 
     Raises:
-        ValueError: Without `position_ids`, a static sequence length is larger than
-            `max_sequence_length`.
+        ValueError: Another rule; input of no token; without `position_ids` and a rule, input
+            longer than `max_sequence_length`.  In a TensorFlow graph whose sequence length is known
+            only when it runs, that input is a `tf.errors.InvalidArgumentError`.
     """
 
     def __init__(
@@ -44,13 +47,19 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         num_segments: int = 2,
         dropout: float = 0.0,
         embeddings_initializer: Any = "uniform",
+        long_positions: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if long_positions not in (None, "restart"):
+            raise ValueError(
+                f"long_positions must be None or 'restart'; received {long_positions!r}"
+            )
         self.max_sequence_length = max_sequence_length
         self.num_segments = num_segments
         self.dropout = dropout
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.long_positions = long_positions
 
     def build(self, tokens_shape: Shape, segment_ids_shape: Shape) -> None:
         hidden_dim = tokens_shape[-1]
@@ -91,12 +100,31 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         table = ops.convert_to_tensor(self.position_embeddings)
         if position_ids is not None:
             return ops.take(table, position_ids, axis=0)
-        if isinstance(length, int) and length > self.max_sequence_length:
-            raise ValueError(
-                f"a sequence may have at most max_sequence_length={self.max_sequence_length} "
-                f"tokens; received {length}: truncate it or split the text"
-            )
-        return table[None, :length]
+        if isinstance(length, int) and not length:
+            raise ValueError("a sequence must have at least one token; received 0")
+        if self.long_positions == "restart":
+            # Repeated, not looked up: the gradient is a plain sum.
+            times = (length + self.max_sequence_length - 1) // self.max_sequence_length
+            return ops.tile(table, (times, 1))[None, :length]
+        return table[None, : self._checked(length)]
+
+    def _checked(self, length: Any) -> Any:
+        error = (
+            f"a sequence may have at most max_sequence_length={self.max_sequence_length} tokens; "
+            f"received {{}}: truncate it, choose long_positions='restart', or give the backbone "
+            f"more positions by extend_positions()"
+        )
+        if isinstance(length, int):
+            if length > self.max_sequence_length:
+                raise ValueError(error.format(length))
+            return length
+        # Only in TensorFlow's graphs is a length a tensor, and keras.ops has no such check.
+        import tensorflow as tf
+
+        head, tail = error.split("{}")
+        check = tf.debugging.Assert(length <= self.max_sequence_length, [head, length, tail])
+        with tf.control_dependencies([check]):
+            return tf.identity(length)
 
     def compute_output_shape(
         self,
@@ -113,4 +141,5 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
             "num_segments": self.num_segments,
             "dropout": self.dropout,
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "long_positions": self.long_positions,
         }

@@ -9,8 +9,11 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
+from spanbert_tf.layers.bucketed_attention import BucketedSelfAttention, check_blocks
 from spanbert_tf.layers.elementwise import Dropout, LayerNormalization, exact_gelu
 from spanbert_tf.layers.gathering import take_positions
+
+ATTENTIONS = ("dense", "bucketed")
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -22,6 +25,11 @@ class TransformerLayer(keras.layers.Layer):
         intermediate_dim: Width of the feed-forward network's inner layer.
         dropout: Rate of dropout on attention probabilities and on both sublayers' outputs.
         kernel_initializer: Initializer of the kernels.
+        attention: `"dense"`, or `"bucketed"` for long texts: see `BucketedSelfAttention`.  The
+            weights are the same.
+        block_size: Tokens in a block of bucketed attention.
+        neighbors: Blocks that a token sees on each side of its own, 0 or 1.
+        global_first_token: Whether the first token sees all tokens and all see it.
 
     Call arguments:
         x: float `[b, s, H]`.
@@ -32,6 +40,9 @@ class TransformerLayer(keras.layers.Layer):
     Returns:
         float `[b, s, H]`; with `positions` `[b, p, H]`, those rows of it, at little more than
         their part of the cost.
+
+    Raises:
+        ValueError: An unknown `attention`; `block_size` or `neighbors` out of range.
     """
 
     def __init__(
@@ -40,22 +51,31 @@ class TransformerLayer(keras.layers.Layer):
         intermediate_dim: int,
         dropout: float = 0.0,
         kernel_initializer: Any = "glorot_uniform",
+        attention: str = "dense",
+        block_size: int = 64,
+        neighbors: int = 1,
+        global_first_token: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}; received {attention!r}")
+        check_blocks(block_size, neighbors)
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.attention_kind = attention
+        self.block_size = block_size
+        self.neighbors = neighbors
+        self.global_first_token = global_first_token
 
     def build(self, input_shape: Shape) -> None:
         hidden_dim = input_shape[-1]
         self.hidden_dim = hidden_dim
         initializer = keras.initializers.serialize(self.kernel_initializer)
         dtype = self.dtype_policy
-        self.attention = MultiHeadSelfAttention(
-            self.num_heads, self.dropout, initializer, dtype=dtype, name="attention"
-        )
+        self.attention = self._make_attention(initializer)
         self.attention_layer_norm = LayerNormalization(dtype=dtype, name="attention_layer_norm")
         self.intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
@@ -77,6 +97,20 @@ class TransformerLayer(keras.layers.Layer):
         self.intermediate_dense.build((None, hidden_dim))
         self.output_dense.build((None, self.intermediate_dim))
         self.output_layer_norm.build((None, hidden_dim))
+
+    def _make_attention(self, initializer: Any) -> MultiHeadSelfAttention:
+        common = {"dtype": self.dtype_policy, "name": "attention"}
+        if self.attention_kind == "dense":
+            return MultiHeadSelfAttention(self.num_heads, self.dropout, initializer, **common)
+        return BucketedSelfAttention(
+            self.num_heads,
+            self.dropout,
+            initializer,
+            block_size=self.block_size,
+            neighbors=self.neighbors,
+            global_first_token=self.global_first_token,
+            **common,
+        )
 
     def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
         attended = self.attention(x, bias, positions, training=training)
@@ -105,4 +139,8 @@ class TransformerLayer(keras.layers.Layer):
             "intermediate_dim": self.intermediate_dim,
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "attention": self.attention_kind,
+            "block_size": self.block_size,
+            "neighbors": self.neighbors,
+            "global_first_token": self.global_first_token,
         }

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras_hub.models import Backbone
 
 from spanbert_tf.features import ENCODER_FEATURES, POSITION_IDS
@@ -45,8 +46,19 @@ class SpanBertBackbone(Backbone):
         hidden_dim: Width H of the states.
         intermediate_dim: Width of the feed-forward networks' inner layers.
         dropout: Rate of all dropout layers.
-        max_sequence_length: Number of trained positions, the longest input in tokens.
+        max_sequence_length: Number of trained positions, the longest input in tokens unless
+            `long_positions` says more.
         num_segments: Number of segments a row may have.
+        attention: `"dense"`, every token sees every other; or `"bucketed"`, a token sees its block
+            of the text and those beside it, at a cost linear in the length: see
+            `spanbert_tf.layers.bucketed_attention`.  Both have the same weights, so a preset of one
+            loads as the other by `from_preset(preset, attention=...)`.
+        block_size: Tokens in a block of bucketed attention.
+        neighbors: Blocks that a token sees on each side of its own, 0 or 1.
+        global_first_token: Whether in bucketed attention [CLS] sees all tokens and all see it.
+        long_positions: The rule for input past `max_sequence_length`.  `None`: it is an error.
+            `"restart"`: positions start again at 0 each `max_sequence_length` tokens.  The other
+            way to longer input, to `extend` the table, is `extend_positions`.
         dtype: dtype or dtype policy, such as `"mixed_bfloat16"`.
         **kwargs: `name`, `trainable`.
 
@@ -60,8 +72,9 @@ class SpanBertBackbone(Backbone):
         pooled_output: float `[b, H]`.
 
     Raises:
-        ValueError: `num_heads` does not divide `hidden_dim`; an input longer than
-            `max_sequence_length`.
+        ValueError: `num_heads` does not divide `hidden_dim`; `attention`, `block_size`, `neighbors`
+            or `long_positions` is none of its values; an input longer than `max_sequence_length`
+            without a rule for it.
     """
 
     def __init__(
@@ -74,6 +87,11 @@ class SpanBertBackbone(Backbone):
         dropout: float = 0.1,
         max_sequence_length: int = 512,
         num_segments: int = 2,
+        attention: str = "dense",
+        block_size: int = 64,
+        neighbors: int = 1,
+        global_first_token: bool = True,
+        long_positions: str | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -89,6 +107,7 @@ class SpanBertBackbone(Backbone):
             num_segments,
             dropout,
             embeddings_initializer=_initializer(),
+            long_positions=long_positions,
             dtype=dtype,
             name="embeddings",
         )
@@ -98,12 +117,17 @@ class SpanBertBackbone(Backbone):
                 intermediate_dim,
                 dropout,
                 kernel_initializer=_initializer(),
+                attention=attention,
+                block_size=block_size,
+                neighbors=neighbors,
+                global_first_token=global_first_token,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
             for i in range(num_layers)
         ]
 
+        self.attention = attention  # `states_at` needs it.
         inputs = {
             feature.name: keras.Input((None,), dtype=feature.dtype, name=feature.name)
             for feature in ENCODER_FEATURES
@@ -124,6 +148,10 @@ class SpanBertBackbone(Backbone):
         self.dropout = dropout
         self.max_sequence_length = max_sequence_length
         self.num_segments = num_segments
+        self.block_size = block_size
+        self.neighbors = neighbors
+        self.global_first_token = global_first_token
+        self.long_positions = long_positions
 
     def states_at(self, inputs: dict[str, Any], positions: Any = None) -> Any:
         """Computes final states, at given positions only: the last layer skips all others.
@@ -138,8 +166,16 @@ class SpanBertBackbone(Backbone):
 
         Returns:
             float `[b, p, H]`, or `[b, s, H]` without `positions`.
+
+        Raises:
+            ValueError: `position_ids` with bucketed attention.
         """
         places = inputs.get(POSITION_IDS.name)
+        if places is not None and self.attention != "dense":
+            raise ValueError(
+                f"rows of several blocks (position_ids) need attention='dense'; "
+                f"received attention={self.attention!r}"
+            )
         tokens = self.token_embedding(inputs["token_ids"])
         x = self.embeddings(tokens, inputs["segment_ids"], places)
         if places is None:
@@ -151,6 +187,40 @@ class SpanBertBackbone(Backbone):
         if places is not None and positions is not None:
             bias = take_positions(bias[:, 0], positions)[:, None]
         return self.transformer_layers[-1](x, bias, positions)
+
+    def extend_positions(self, max_sequence_length: int) -> "SpanBertBackbone":
+        """Makes a backbone with more positions, to be trained on long texts.
+
+        The table of positions is repeated, which keeps what a token sees in its neighbourhood:
+        training goes on from there and soon tells the copies apart (Longformer, Beltagy et al.,
+        2020).  Before training, states are those of `long_positions="restart"`.
+
+        Args:
+            max_sequence_length: Number of positions, at least as many as there are.
+
+        Returns:
+            A `SpanBertBackbone` with weights of its own, all others as they are here.
+
+        Raises:
+            ValueError: There are more positions already.
+        """
+        old = self.max_sequence_length
+        if max_sequence_length < old:
+            raise ValueError(
+                f"max_sequence_length must be at least the backbone's own, {old}; "
+                f"received {max_sequence_length}"
+            )
+        longer = type(self).from_config(
+            {**self.get_config(), "max_sequence_length": max_sequence_length}
+        )
+        rows = np.arange(max_sequence_length) % old
+        table = self.embeddings.position_embeddings
+        weights = [
+            keras.ops.convert_to_numpy(weight)[rows if weight is table else slice(None)]
+            for weight in self.weights
+        ]
+        longer.set_weights(weights)
+        return longer
 
     @classmethod
     def from_preset(
@@ -218,6 +288,11 @@ class SpanBertBackbone(Backbone):
             "dropout": self.dropout,
             "max_sequence_length": self.max_sequence_length,
             "num_segments": self.num_segments,
+            "attention": self.attention,
+            "block_size": self.block_size,
+            "neighbors": self.neighbors,
+            "global_first_token": self.global_first_token,
+            "long_positions": self.long_positions,
         }
 
 

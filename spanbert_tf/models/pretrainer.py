@@ -332,7 +332,7 @@ def _check_preprocessor(backbone: Any, preprocessor: Any) -> None:
     if not isinstance(preprocessor, SpanBertPretrainerPreprocessor):
         return
     length, limit = preprocessor.sequence_length, backbone.max_sequence_length
-    if length > limit:
+    if length > limit and not backbone.long_positions:
         raise ValueError(
             f"the preprocessor's `sequence_length` is {length}, but the backbone has positions "
             f"for {limit} tokens; pass a preprocessor with `sequence_length={limit}`."

@@ -51,6 +51,11 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
     arrays, `tf.data`).  Given them in memory, they batch texts of like length, so that little is
     computed on padding; answers come in the order of the texts.
 
+    Documents of any length are read whole with a backbone of `attention="bucketed"` and
+    `long_positions="restart"`, and a preprocessor whose `sequence_length` is that of the longest;
+    time and memory are linear in it.  With `block_size=512`, `neighbors=0`,
+    `global_first_token=False` and `pooling="mean"` that is the mean over independent windows.
+
     SpanBERT has no trained pooler, so the head brings its own: BERT's dense layer with tanh on
     one vector for each text, dropout, and the classes' logits, which are float32 under every
     dtype policy.  `pooling="mean"` has the same head, so that the vector is all that differs.
@@ -71,7 +76,7 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
     Raises:
         ValueError: There are fewer than 2 classes, `class_names` are not as many or not
             different, `pooling` is unknown, or the preprocessor gives rows that are longer than
-            the backbone's `max_sequence_length`.
+            the backbone's `max_sequence_length` where it has no rule for them.
     """
 
     backbone_cls = SpanBertBackbone
@@ -244,10 +249,12 @@ def _checked(num_classes: int | None, class_names: Sequence[str] | None, pooling
 
 
 def _check_lengths(backbone: Any, preprocessor: Any) -> None:
-    if isinstance(preprocessor, SpanBertTextClassifierPreprocessor):
-        length, limit = preprocessor.sequence_length, backbone.max_sequence_length
-        if length > limit:
-            raise ValueError(
-                f"the preprocessor's `sequence_length` is {length}, but the backbone has positions "
-                f"for {limit} tokens; pass a preprocessor with `sequence_length={limit}`."
-            )
+    if not isinstance(preprocessor, SpanBertTextClassifierPreprocessor) or backbone.long_positions:
+        return
+    length, limit = preprocessor.sequence_length, backbone.max_sequence_length
+    if length > limit:
+        raise ValueError(
+            f"the preprocessor's `sequence_length` is {length}, but the backbone has positions for "
+            f"{limit} tokens; pass a preprocessor with `sequence_length={limit}`, or a backbone "
+            f"with `long_positions='restart'`."
+        )

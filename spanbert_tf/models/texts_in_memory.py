@@ -21,8 +21,14 @@ from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 
 BATCH_SIZE = 32
+# Tokens of a batch that is not trained on.  Short texts fill it by hundreds, where 32 rows would
+# keep no core busy; a text that is longer has a batch to itself, so memory has a bound.
+TOKEN_BUDGET = 8192
 # Padded lengths that batches may have.  Graphs take any shape, XLA compiles each for seconds.
 NUM_BUCKETS, NUM_BUCKETS_OF_XLA = 64, 16
+# A training step has parts that XLA compiles, half a second for each shape, which pays for what
+# would be padding in so many batches.
+FEWEST_BUCKETS, BATCHES_A_BUCKET = 8, 8
 
 
 # Only for the type checker: Keras rebuilds the bases of functional models, and fails on two tasks.
@@ -94,7 +100,11 @@ class TextsInMemory(_Base):
             if shuffle and seed is None:
                 seed = global_seed()
             order = seed if shuffle else None
-            batches = self._batches(columns, y, sample_weight, batch_size, order)
+            batch_size = batch_size or BATCH_SIZE
+            num_buckets = len(columns[0]) // batch_size // BATCHES_A_BUCKET
+            batches = self._batches(
+                columns, y, sample_weight, batch_size, order, max(num_buckets, FEWEST_BUCKETS)
+            )
             callbacks = with_callback(callbacks, EpochNumber(batches))
             x, y, sample_weight = batches.dataset(), None, None
             batch_size = validation_split = None
@@ -126,7 +136,7 @@ class TextsInMemory(_Base):
         Args:
             x: As for `fit`.
             y: As for `fit`.
-            batch_size: As for `fit`.
+            batch_size: Texts in a batch.  `None`: of texts in memory as many as have 8,192 tokens.
             sample_weight: As for `fit`.
             **kwargs: `return_dict=True` gives the figures by name; others of `keras.Model`.
 
@@ -144,7 +154,7 @@ class TextsInMemory(_Base):
 
         Args:
             x: As for `fit`, without labels.
-            batch_size: As for `fit`.
+            batch_size: As for `evaluate`.
             **kwargs: Other arguments of `keras.Model.predict`.
 
         Returns:
@@ -157,7 +167,13 @@ class TextsInMemory(_Base):
         if not columns[0]:
             return np.zeros((0, self.num_classes), np.float32)
         batches = self._batches(columns, None, None, batch_size)
-        return batches.in_row_order(super().predict(batches.dataset(), **kwargs))
+        # Callbacks and the progress bar are Keras' affair.
+        features = batches.only_batch() if kwargs == {"verbose": 0} else None
+        if features is None:
+            outputs = super().predict(batches.dataset(), **kwargs)
+        else:
+            outputs = self.predict_on_batch(features)
+        return batches.in_row_order(outputs)
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """What happens to a batch before the network: nothing if it is made of features."""
@@ -181,6 +197,7 @@ class TextsInMemory(_Base):
         sample_weight: Any,
         batch_size: int | None,
         seed: int | None = None,
+        most_buckets: int = NUM_BUCKETS,
     ) -> BucketedBatches:
         """Tokenises texts and groups them by length."""
         return BucketedBatches.from_texts(
@@ -190,8 +207,9 @@ class TextsInMemory(_Base):
             sample_weight=sample_weight,
             tokenizer=self.preprocessor.tokenizer,
             sequence_length=self.preprocessor.sequence_length,
-            batch_size=batch_size or BATCH_SIZE,
-            num_buckets=NUM_BUCKETS_OF_XLA if self.jit_compile else NUM_BUCKETS,
+            batch_size=batch_size,
+            token_budget=None if batch_size else TOKEN_BUDGET,
+            num_buckets=min(most_buckets, NUM_BUCKETS_OF_XLA if self.jit_compile else NUM_BUCKETS),
             seed=seed,
         )
 

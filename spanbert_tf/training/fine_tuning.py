@@ -13,6 +13,7 @@ import keras
 
 from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.data.readers import DataError, Example, class_names_of, encode_labels
+from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.text_classifier import (
     SpanBertTextClassifier,
@@ -214,17 +215,14 @@ def _make_classifier(
     """Loads the encoder and puts a new head on it, ready to train."""
     keras.utils.set_random_seed(settings.seed)
     encoder = os.fspath(encoder)
-    dtype: dict[str, Any] = {} if settings.dtype is None else {"dtype": settings.dtype}
-    classifier = SpanBertTextClassifier.from_preset(
-        encoder,
-        num_classes=len(class_names),
+    classifier = SpanBertTextClassifier(
+        SpanBertBackbone.from_preset(encoder, **_encoder_options(settings)),
         class_names=class_names,
         pooling=settings.pooling,
         dropout=settings.dropout,
         preprocessor=SpanBertTextClassifierPreprocessor.from_preset(
             encoder, sequence_length=settings.sequence_length
         ),
-        **dtype,
     )
     steps = -(-rows // settings.batch_size) * settings.epochs
     schedule = WarmUpLinearDecay(
@@ -232,6 +230,18 @@ def _make_classifier(
     )
     classifier.compile(default_optimizer(schedule, settings.weight_decay, settings.clip_norm))
     return classifier
+
+
+def _encoder_options(settings: FineTuning) -> dict[str, Any]:
+    """What the settings change in the encoder."""
+    options: dict[str, Any] = {"dtype": settings.dtype, "long_positions": settings.long_positions}
+    if settings.attention is not None:
+        options |= {
+            "attention": settings.attention,
+            "block_size": settings.block_size,
+            "neighbors": settings.neighbors,
+        }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _early_stopping(settings: FineTuning, checkpoint: Checkpoint) -> list[keras.callbacks.Callback]:

@@ -6,7 +6,8 @@ Both callbacks take the logs of `pretrain`: `loss`, `<objective>_loss`, `<object
 
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spanbert_tf.features import (
     MASK_POSITIONS,
     MASK_WEIGHTS,
     PADDING_MASK,
+    POSITION_IDS,
     SPAN_BOUNDARIES,
     TOKEN_IDS,
 )
@@ -202,9 +204,8 @@ def example_gaps(
     tokenizer = pretrainer.preprocessor.tokenizer
     features = {name: tensor.numpy() for name, tensor in next(iter(batches.dataset())).items()}
     examples = []
-    for row in range(min(_EXAMPLES, len(features[TOKEN_IDS.name]))):
-        ids = _unmasked({name: array[row] for name, array in features.items()})[:_EXAMPLE_TOKENS]
-        boundaries = features[SPAN_BOUNDARIES.name][row]
+    for ids, boundaries in islice(_texts(features), _EXAMPLES):
+        ids = ids[:_EXAMPLE_TOKENS]
         whole_words = [
             (left + 1, right)
             for left, right in boundaries
@@ -227,8 +228,18 @@ def _inside_words(ids: list[int], tokenizer: Any) -> set[int]:
     return {position for position, piece in enumerate(pieces) if piece.startswith("##")}
 
 
-def _unmasked(row: dict[str, np.ndarray]) -> list[int]:
-    """A row's pieces before they were masked, without [SEP] and padding."""
-    ids, used = row[TOKEN_IDS.name].copy(), row[MASK_WEIGHTS.name] > 0
-    ids[row[MASK_POSITIONS.name][used]] = row[MASK_IDS.name][used]
-    return ids[: row[PADDING_MASK.name].sum() - 1].tolist()
+def _texts(features: dict[str, np.ndarray]) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yields the pieces of each block of a batch before they were masked, without [SEP].
+
+    With them come the boundaries of spans, counted from the block's [CLS]; those that are not
+    within the block belong to others of its row.
+    """
+    for row in range(len(features[TOKEN_IDS.name])):
+        values = {name: array[row] for name, array in features.items()}
+        ids, used = values[TOKEN_IDS.name].copy(), values[MASK_WEIGHTS.name] > 0
+        ids[values[MASK_POSITIONS.name][used]] = values[MASK_IDS.name][used]
+        tokens = values[PADDING_MASK.name].sum()
+        # Where rows hold several blocks, each one's positions begin anew.
+        positions = values.get(POSITION_IDS.name, np.arange(len(ids)))[:tokens]
+        for begin, end in pairwise([*np.flatnonzero(positions == 0), tokens]):
+            yield ids[begin : end - 1].tolist(), values[SPAN_BOUNDARIES.name] - begin

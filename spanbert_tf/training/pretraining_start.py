@@ -60,7 +60,7 @@ def load_pretrainer(
         pretrainer = _with_heads(backbone, SpanBertTokenizer.from_preset(encoder), heads)
     else:
         pretrainer = load_hugging_face_pretrainer(encoder, settings.dtype, **heads)
-    if length > pretrainer.backbone.max_sequence_length:
+    if length > pretrainer.backbone.max_sequence_length and not pretrainer.backbone.long_positions:
         raise ValueError(
             f"{corpus} has blocks of up to {length} tokens, but {encoder} has positions for "
             f"{pretrainer.backbone.max_sequence_length}: prepare it with "
@@ -96,6 +96,7 @@ def make_batches(
 
     Raises:
         DataError, ValueError: See `PretrainingBatches`.
+        ValueError: All shards would be held out.
     """
     tokenizer = pretrainer.preprocessor.tokenizer
 
@@ -130,4 +131,12 @@ def make_batches(
     held_out = settings.validation_shards
     if not held_out:
         return read(slice(None)), None
-    return read(slice(None, -held_out)), read(slice(-held_out, None))
+    validation = read(slice(-held_out, None))
+    shards = len(validation.manifest.shards)
+    if held_out >= shards:
+        raise ValueError(
+            f"{os.fspath(corpus)} has {shards} shard{'s' * (shards > 1)}, and the last {held_out} "
+            "are held out: none is left to train on. Train on all with --validation-shards 0, or "
+            "prepare the corpus in more shards, with smaller --shard-bytes."
+        )
+    return read(slice(None, -held_out)), validation

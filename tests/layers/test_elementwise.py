@@ -21,6 +21,7 @@ from spanbert_tf.layers.elementwise import (
 from tests.layer_checks import as_numpy, randomize
 from tests.layers.threefry import threefry
 
+SPEC = tf.TensorSpec([None], tf.float32)
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -133,7 +134,11 @@ def test_gradient_of_dropout_is_its_mask(dtype: str):
 def test_random_int16_are_halves_of_threefry_words(size: int):
     seed = [-5, 2**31 - 1]
     drawn = random_int16(tf.zeros((size,), tf.bfloat16), tf.constant(seed, tf.int64)).numpy()
-    expected = threefry(seed, np.arange((size + 3) // 4)).ravel().view("int16")[:size]
+    draws = next(2**n for n in range(20) if 4 * 2**n >= size)
+    expected = threefry(seed, np.arange(draws)).ravel().view("int16")[:size]
+    np.testing.assert_array_equal(drawn, expected)
+    any_size = tf.function(random_int16, input_signature=[SPEC, tf.TensorSpec([2], tf.int64)])
+    drawn = any_size(tf.zeros((size,)), tf.constant(seed, tf.int64)).numpy()
     np.testing.assert_array_equal(drawn, expected)
 
 

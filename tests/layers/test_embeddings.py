@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from spanbert_tf.layers.embeddings import PositionAndSegmentEmbedding
 from tests.layer_checks import as_numpy, check_layer, randomize
 
 B, S, HIDDEN, POSITIONS, SEGMENTS = 2, 5, 7, 11, 3
+TOO_LONG = (
+    r"max_sequence_length=11.*received.*12.*truncate.*long_positions=.*restart.*extend_positions"
+)
 
 
 @pytest.fixture
@@ -63,5 +67,55 @@ def test_longest_input_uses_every_position():
 
 def test_input_past_the_last_position_is_an_error():
     tokens = np.zeros((1, POSITIONS + 1, HIDDEN), "float32")
-    with pytest.raises(ValueError, match=r"max_sequence_length=11.*received 12.*truncate"):
+    with pytest.raises(ValueError, match=TOO_LONG):
         make_layer()(tokens, np.zeros((1, POSITIONS + 1), "int32"))
+
+
+def test_a_length_known_only_later_is_checked_too():
+    layer = make_layer()
+    signature = [tf.TensorSpec((None, None, HIDDEN)), tf.TensorSpec((None, None), tf.int32)]
+    graph = tf.function(lambda *x: layer(*x), input_signature=signature)
+    compiled = tf.function(lambda *x: layer(*x), input_signature=signature, jit_compile=True)
+    longest = np.zeros((2, POSITIONS, HIDDEN), "float32"), np.zeros((2, POSITIONS), "int32")
+    for function in (graph, compiled):
+        np.testing.assert_allclose(function(*longest), layer(*longest), atol=1e-5)
+    longer = np.zeros((2, POSITIONS + 1, HIDDEN), "float32"), np.zeros((2, POSITIONS + 1), "int32")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){TOO_LONG}"):
+        graph(*longer)
+    # XLA drops the check and meets the shapes, which do not fit.
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        compiled(*longer)
+
+
+@pytest.mark.parametrize("length", [1, POSITIONS, POSITIONS + 1, 3 * POSITIONS + 2])
+def test_positions_restart(length: int, tmp_path: Path):
+    """As if the positions were given, and the same as without the rule where all are trained."""
+    tokens = np.random.default_rng(0).standard_normal((2, length, HIDDEN)).astype("float32")
+    segment_ids = np.zeros((2, length), "int32")
+
+    def make_restarting(**kwargs) -> PositionAndSegmentEmbedding:
+        return make_layer(long_positions="restart", **kwargs)
+
+    check_layer(make_restarting, (tokens, segment_ids), tmp_path)
+    restarting, layer = make_restarting(), make_layer()
+    for each in (restarting, layer):
+        each.build(tokens.shape, segment_ids.shape)
+    randomize(restarting)
+    layer.set_weights(restarting.get_weights())
+    output = as_numpy(restarting(tokens, segment_ids))
+    places = np.tile(np.arange(length, dtype="int32") % POSITIONS, (2, 1))
+    np.testing.assert_allclose(output, as_numpy(layer(tokens, segment_ids, places)), atol=1e-5)
+    if length <= POSITIONS:
+        np.testing.assert_allclose(output, as_numpy(layer(tokens, segment_ids)), atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [None, "restart"])
+def test_no_token_is_an_error(rule: str | None):
+    layer = make_layer(long_positions=rule)
+    with pytest.raises(ValueError, match="at least one token; received 0"):
+        layer(np.zeros((1, 0, HIDDEN), "float32"), np.zeros((1, 0), "int32"))
+
+
+def test_an_unknown_rule_is_an_error():
+    with pytest.raises(ValueError, match=r"long_positions must be None or 'restart'.*'extend'"):
+        make_layer(long_positions="extend")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -42,6 +43,23 @@ def encoder(tmp_path_factory) -> Path:
     )
     SpanBertTokenizer(VOCABULARY).save_to_preset(str(folder))
     return folder
+
+
+def test_documents_longer_than_the_encoder_has_positions(encoder, tmp_path):
+    settings = replace(
+        SETTINGS,
+        sequence_length=100,
+        attention="bucketed",
+        block_size=8,
+        neighbors=0,
+        long_positions="restart",
+    )
+    result = run(encoder, tmp_path / "out", settings)
+    network = SpanBertTextClassifier.from_preset(str(result.folder)).backbone.get_config()
+    wanted = {"attention": "bucketed", "block_size": 8, "neighbors": 0, "long_positions": "restart"}
+    assert {name: network[name] for name in wanted} == wanted
+    with pytest.raises(ValueError, match="positions for 32 tokens"):
+        run(encoder, tmp_path / "refused", replace(settings, long_positions=None))
 
 
 class StopAt(keras.callbacks.Callback):

@@ -92,6 +92,22 @@ def test_masks_and_held_out_shards_are_as_the_settings_say(folder: Path):
     assert features["span_ids"].shape[2] == 3
 
 
+def test_a_corpus_of_one_shard_with_one_held_out(folder: Path):
+    path = write_documents(folder / "one.txt", random_documents(3))
+    prepare([path], folder / "one_shard", sequence_length=32, shard_bytes=1 << 20)
+    settings = Pretraining(token_budget=128, validation_shards=1)
+    pretrainer = load_pretrainer(settings, folder / "encoder", folder / "one_shard")
+    arguments = (folder / "one_shard", pretrainer, Workers(), False)
+    with pytest.raises(
+        ValueError, match=r"one_shard has 1 shard, and .* held out.*--validation-shards 0"
+    ):
+        make_batches(settings, *arguments)
+    settings = Pretraining(token_budget=128, validation_shards=0)
+    training, validation = make_batches(settings, *arguments)
+    assert training.shards == (0,)
+    assert validation is None
+
+
 def test_another_tokenizer_is_refused(folder: Path):
     settings = Pretraining()
     pretrainer = load_pretrainer(settings, folder / "encoder", folder / "corpus")

@@ -1,0 +1,80 @@
+"""One short sentence in, its label out: seconds of a call, warm, against others, in one run.
+
+    python benchmarks/one_sentence.py [--rounds 7] [--calls 40]
+
+Encoder of 6 layers x 384 with the MiniLM weights under a head of two classes, float32.  Ours is
+asked the way a server asks, by `load_served(...).classify([text])` after `export_classifier`, and
+in Python, by `SpanBertTextClassifier.classify([text])`.  The peers, each in a process of its own,
+are transformers' text-classification pipeline, and ONNX Runtime on a graph fused for BERT, with
+transformers' fast tokenizer.  The sides take turns of some calls, each timed; a turn's first is
+timed too, so that a side that falls asleep pays for it in p95.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from _peers import Peer, peers_python
+from _support import Goal, machine, median_ratio, report_goals, time_in_turn
+from peers._protocol import time_each
+
+import spanbert_tf
+from spanbert_tf.convert import bundled_minilm, load_hugging_face
+from spanbert_tf.export.serving import load_served
+
+TEXT = "A gripping story, beautifully told."
+SERVED, IN_PYTHON = "spanbert_tf, served", "spanbert_tf, in Python"
+PIPELINE, ONNX = "transformers pipeline", "ONNX Runtime"
+GOAL = 0.5  # of the pipeline's seconds
+
+
+def make_classifier() -> spanbert_tf.SpanBertTextClassifier:
+    backbone, tokenizer = load_hugging_face(bundled_minilm())
+    preprocessor = spanbert_tf.SpanBertTextClassifierPreprocessor(tokenizer)
+    return spanbert_tf.SpanBertTextClassifier(
+        backbone, preprocessor=preprocessor, class_names=("bad", "good")
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=40, help="in a turn")
+    arguments = parser.parse_args()
+
+    classifier = make_classifier()
+    with tempfile.TemporaryDirectory() as folder:
+        spanbert_tf.export_classifier(classifier, Path(folder) / "served")
+        served = load_served(Path(folder) / "served")
+
+        def ours(side: object) -> np.ndarray:
+            return np.array(time_each(lambda: side.classify([TEXT]), arguments.calls))
+
+        sides = {SERVED: lambda: ours(served), IN_PYTHON: lambda: ours(classifier)}
+        python = peers_python(PIPELINE, ONNX)
+        if python:
+            options = ("sentence", bundled_minilm(), TEXT, arguments.calls)
+            sides[PIPELINE] = Peer("torch_side.py", *options, python=python)
+            sides[ONNX] = Peer("onnx_side.py", *options, python=python)
+        versions = {peer.facts["versions"] for peer in sides.values() if isinstance(peer, Peer)}
+        print("; ".join([machine("tensorflow", "keras"), *sorted(versions)]), flush=True)
+        seconds = time_in_turn(sides, arguments.rounds)
+
+    medians = {name: np.median(values, axis=1) for name, values in seconds.items()}
+    print(f"{'one sentence, 6 x 384':<26}{'p50, ms':>9}{'p95, ms':>9}{'served is faster':>18}")
+    for name, values in seconds.items():
+        p50, p95 = np.percentile(values, (50, 95)) * 1e3
+        faster = median_ratio(medians[name], medians[SERVED])
+        print(f"{name:<26}{p50:>9.2f}{p95:>9.2f}{'' if name == SERVED else f'{faster:.2f}x':>18}")
+    share = median_ratio(medians[SERVED], medians[PIPELINE]) if python else None
+    claim = "one sentence, served, p50 in parts of transformers pipeline"
+    return report_goals([Goal(claim, share, GOAL, at_most=True)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

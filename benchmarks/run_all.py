@@ -1,0 +1,210 @@
+"""Runs the benchmarks one after the other and writes what they print to benchmarks/RESULTS.md.
+
+    python benchmarks/run_all.py [--quick] [--only NAME ...]
+
+Each script's output is kept in runs/benchmarks/ as soon as it ends, and the results are written
+anew from all that is there: what ran is not lost if a later script fails, and `--only` takes some
+figures again without the others.  `--quick` gives an idea of speed and padding in under five
+minutes, in benchmarks/RESULTS-quick.md; pretraining, tokenizers, imports and plots are left out.
+
+Exits with 1 if a script failed; missed goals are results.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from _support import machine
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+QUICK, FULL = "quick", "full"
+PACKAGES = ("tensorflow", "keras", "keras-hub")
+GOAL_LINE = re.compile(
+    r"(?P<claim>.+?): (?P<measured>[^:]+), goal (?P<goal>[^:]+): "
+    r"(?P<outcome>met|missed|not measured)$"
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script and its arguments.
+
+    Attributes:
+        name: Of the script, without `.py`.
+        full: Arguments of the full run.
+        quick: Arguments of the quick run.  `None`: it has none.
+    """
+
+    name: str
+    full: str = ""
+    quick: str | None = None
+
+
+# In the order of the results; the claims on speed come first.
+BENCHMARKS = (
+    Benchmark("encoder_forward", quick="--rounds 3"),
+    Benchmark("text_vectors", quick="--texts 30 --default-texts 3 --rounds 1"),
+    Benchmark("one_sentence", quick="--rounds 3 --calls 20"),
+    Benchmark("finetune_sst2", quick="--only speed --rounds 1 --stretch 2"),
+    Benchmark("long_text", quick="--rounds 1 --tokens 512 2048 --batches"),
+    Benchmark("documents"),
+    Benchmark("padding", quick=""),
+    Benchmark("pretraining_step"),
+    Benchmark("pretraining_pipeline"),
+    Benchmark("pretraining_memory"),
+    Benchmark("tokenizer"),
+    Benchmark("import_time"),
+    Benchmark("pretraining_kills"),
+    Benchmark("pretraining_ablation"),
+    Benchmark("extractive_qa"),
+    Benchmark("plots"),
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of a script.
+
+    Attributes:
+        command: As one types it.
+        began: Date and time, UTC.
+        machine: Processor, cores and versions.
+        seconds: How long it ran.
+        exit_code: 0; 1 if a goal was missed or it failed.
+        output: What it printed.
+    """
+
+    command: str
+    began: str
+    machine: str
+    seconds: float
+    exit_code: int
+    output: str
+
+    @property
+    def goals(self) -> list[dict[str, str]]:
+        """What the script said of its goals: `claim`, `measured`, `goal`, `outcome` of each."""
+        found = (GOAL_LINE.match(line.strip()) for line in self.output.splitlines())
+        return [match.groupdict() for match in found if match]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by something else than a missed goal."""
+        return self.exit_code not in (0, 1) or (self.exit_code == 1 and "missed" not in self.output)
+
+
+def run(benchmark: Benchmark, mode: str) -> Record:
+    """Runs a script, shows what it prints as it does, and keeps it."""
+    arguments = (benchmark.quick if mode == QUICK else benchmark.full).split()
+    script = f"benchmarks/{benchmark.name}.py"
+    command = " ".join(["python", script, *arguments])
+    print(f"\n$ {command}", flush=True)
+    began = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    start = time.perf_counter()
+    lines = []
+    with subprocess.Popen(
+        [sys.executable, script, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    seconds = round(time.perf_counter() - start, 1)
+    return Record(command, began, machine(*PACKAGES), seconds, process.returncode, "".join(lines))
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file so that there is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    paths = ((benchmark.name, folder / f"{benchmark.name}.json") for benchmark in BENCHMARKS)
+    return {
+        name: Record(**json.loads(path.read_text("utf-8"))) for name, path in paths if path.exists()
+    }
+
+
+def summary(records: dict[str, Record]) -> list[str]:
+    lines = ["| script | claim | goal | measured | |", "|---|---|---|---|---|"]
+    for name, record in records.items():
+        link = f"[{name}](#{name})"
+        for goal in record.goals:
+            outcome = goal["outcome"] if goal["outcome"] == "met" else f"**{goal['outcome']}**"
+            lines.append(
+                f"| {link} | {goal['claim']} | {goal['goal']} | {goal['measured']} | {outcome} |"
+            )
+        if record.failed:
+            lines.append(f"| {link} | | | exit code {record.exit_code} | **failed** |")
+    return lines
+
+
+def results(records: dict[str, Record], mode: str) -> str:
+    """The results as Markdown."""
+    option = " --quick" if mode == QUICK else ""
+    machines = sorted({record.machine for record in records.values()})
+    lines = [
+        "# Results of the benchmarks",
+        "",
+        f"Written by `python benchmarks/run_all.py{option}`.  Ratios are medians over rounds in",
+        "which the sides take turns; they travel from machine to machine, absolute figures do not.",
+        "",
+        *(f"- {one}" for one in machines),
+        "",
+        *summary(records),
+    ]
+    for name, record in records.items():
+        lines += ["", f"## {name}", "", f"{record.began}, {record.seconds:.0f} s"]
+        if len(machines) > 1:
+            lines += ["", record.machine]
+        lines += ["", "```", f"$ {record.command}", record.output.rstrip(), "```"]
+    plots = sorted((FOLDER / "plots").glob("*.png")) if mode == FULL else []
+    if plots:
+        lines += ["", "## Plots"]
+        for path in plots:
+            lines += ["", f"![{path.stem.replace('_', ' ')}](plots/{path.name})"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under five minutes")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names)
+    arguments = parser.parse_args()
+
+    mode = QUICK if arguments.quick else FULL
+    folder = ROOT / "runs" / "benchmarks" / mode
+    output = FOLDER / ("RESULTS-quick.md" if mode == QUICK else "RESULTS.md")
+    begun = time.perf_counter()
+    failed = []
+    for benchmark in BENCHMARKS:
+        if benchmark.name not in arguments.only or (mode == QUICK and benchmark.quick is None):
+            continue
+        record = run(benchmark, mode)
+        write(folder / f"{benchmark.name}.json", json.dumps(asdict(record), indent=2))
+        write(output, results(read_records(folder), mode))
+        failed += [benchmark.name] if record.failed else []
+    print(f"\n{output.relative_to(ROOT)}, {time.perf_counter() - begun:.0f} s")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
