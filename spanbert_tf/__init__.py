@@ -5,7 +5,6 @@ Once both this package and `keras_hub` are imported, in either order, its base c
 `keras_hub.models.TextClassifier.from_preset(folder)`.
 """
 
-import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -84,12 +83,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _register_classes(_keras_hub: ModuleType) -> None:
-    # A preset's config names its class only, so KerasHub must have met the class before.
-    # If one of ours is what imports keras_hub, it is half loaded: let it finish by itself.
-    if sys.modules.keys().isdisjoint(_CLASS_MODULES):
-        for module in sorted(_CLASS_MODULES):
-            import_module(module)
+def _register_classes(_tokenizer: ModuleType) -> None:
+    for module in sorted(_CLASS_MODULES):
+        import_module(module)
 
 
-wrapt.register_post_import_hook(_register_classes, "keras_hub")
+# A preset's config names its class only, so KerasHub must have met the class before.  The others
+# follow the tokenizer: if it is what imports keras_hub, it is half loaded, and they wait for it.
+wrapt.register_post_import_hook(_register_classes, "spanbert_tf.tokenizer")
+wrapt.register_post_import_hook(lambda _: import_module("spanbert_tf.tokenizer"), "keras_hub")

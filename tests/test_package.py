@@ -73,6 +73,9 @@ def test_unknown_name_is_an_attribute_error():
         "import spanbert_tf, keras_hub",
         "from spanbert_tf import SpanBertTokenizer",
         "import spanbert_tf.training.pretraining, keras_hub",
+        "import spanbert_tf.tokenizer",
+        "import spanbert_tf.layers.span_masking, keras_hub",
+        "import spanbert_tf.models.text_classifier",
     ],
 )
 def test_keras_hub_knows_our_classes(imports: str):
