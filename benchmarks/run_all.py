@@ -58,6 +58,7 @@ BENCHMARKS = (
     Benchmark("documents"),
     Benchmark("padding", quick=""),
     Benchmark("pretraining_step"),
+    Benchmark("step_profile"),
     Benchmark("pretraining_pipeline"),
     Benchmark("pretraining_memory"),
     Benchmark("tokenizer"),
