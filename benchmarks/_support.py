@@ -2,9 +2,11 @@
 
 import os
 import platform
+import subprocess
+import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +43,25 @@ def peak_megabytes() -> float:
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
+
+
+def peak_of_process(script: str, size: int) -> tuple[float, float]:
+    """Runs `script --one SIZE` in a process of its own, which prints two figures.
+
+    Returns:
+        Its peak resident memory before and after the work, in MB.
+    """
+    command = [sys.executable, script, "--one", str(size)]
+    outcome = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    before, peak = map(float, outcome.stdout.split())
+    return before, peak
+
+
+def linearity(sizes: Sequence[int], peaks: Sequence[float]) -> float:
+    """Fits a line to peaks in MB by sizes in tokens, prints it and gives R^2."""
+    slope, base = np.polyfit(sizes, peaks, 1)
+    print(f"peak = {base:,.0f} MB + {slope * 1024:.1f} KB a token", flush=True)
+    return float(np.corrcoef(sizes, peaks)[0, 1] ** 2)
 
 
 def time_in_turn(

@@ -16,7 +16,6 @@ token of Longformer sees 64 tokens on each side (attention_window 128), a token 
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 
@@ -24,7 +23,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from _peers import Peer, peers_python
-from _support import Goal, machine, median_ratio, peak_megabytes, report_goals, time_in_turn
+from _support import (
+    Goal,
+    linearity,
+    machine,
+    median_ratio,
+    peak_megabytes,
+    peak_of_process,
+    report_goals,
+    time_in_turn,
+)
 
 SIZE = {
     "vocabulary_size": 30_522,
@@ -77,18 +85,8 @@ def one_memory(tokens: int) -> tuple[float, float]:
     return before, peak_megabytes()
 
 
-def memory_of(lengths: list[int]) -> list[tuple[float, float]]:
-    memory = []
-    for length in lengths:
-        command = [sys.executable, __file__, "--one", str(length)]
-        outcome = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        before, peak = map(float, outcome.stdout.split())
-        memory.append((before, peak))
-    return memory
-
-
 def measure_growth(lengths: list[int], rounds: int) -> list[Goal]:
-    memory = memory_of(lengths)
+    memory = [peak_of_process(__file__, length) for length in lengths]
     encode = make_encoder("bucketed")
     texts = {str(length): make_token_ids(1, length) for length in lengths}
     seconds = time_in_turn(
@@ -102,10 +100,7 @@ def measure_growth(lengths: list[int], rounds: int) -> list[Goal]:
 
     least, most = lengths[0], lengths[-1]
     growth = median_ratio(seconds[str(most)] / most, seconds[str(least)] / least) - 1
-    peaks = [peak for _, peak in memory]
-    slope, base = np.polyfit(lengths, peaks, 1)
-    squared = float(np.corrcoef(lengths, peaks)[0, 1] ** 2)
-    print(f"peak = {base:,.0f} MB + {slope * 1024:.1f} KB a token", flush=True)
+    squared = linearity(lengths, [peak for _, peak in memory])
     span = f"{least:,} to {most:,} tokens"
     return [
         Goal(f"growth of the time a token, {span}", growth, 0.10, "{:+.1%}", at_most=True),

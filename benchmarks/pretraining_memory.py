@@ -9,12 +9,10 @@ before the first step (TensorFlow, weights, moments) is shown beside it.
 
 import argparse
 import os
-import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 from _pretraining_batch import (
     HEADS,
     HIDDEN,
@@ -24,7 +22,7 @@ from _pretraining_batch import (
     VOCABULARY,
     make_features,
 )
-from _support import Goal, machine, peak_megabytes, report_goals
+from _support import Goal, linearity, machine, peak_megabytes, peak_of_process, report_goals
 
 STEPS = 3
 LEAST_R_SQUARED = 0.99
@@ -65,16 +63,12 @@ def main() -> int:
     )
     peaks = []
     for tokens in arguments.tokens:
-        command = [sys.executable, __file__, "--one", str(tokens)]
-        outcome = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        before, peak = map(float, outcome.stdout.split())
+        before, peak = peak_of_process(__file__, tokens)
         peaks.append(peak)
         share = (peak - before) * 1024 / tokens
         print(f"{tokens:>12,}{before:>12,.0f}{peak:>10,.0f}{share:>18.1f}", flush=True)
-    slope, base = np.polyfit(arguments.tokens, peaks, 1)
-    squared = float(np.corrcoef(arguments.tokens, peaks)[0, 1] ** 2)
-    print(f"peak = {base:,.0f} MB + {slope * 1024:.1f} KB a token")
     claim = "pretraining step, peak memory linear in tokens, R^2"
+    squared = linearity(arguments.tokens, peaks)
     return report_goals([Goal(claim, squared, LEAST_R_SQUARED, "{:.4f}")])
 
 

@@ -64,7 +64,6 @@ BENCHMARKS = (
     Benchmark("tokenizer"),
     Benchmark("import_time"),
     Benchmark("pretraining_kills"),
-    Benchmark("pretraining_ablation"),
     Benchmark("extractive_qa"),
     Benchmark("plots"),
 )

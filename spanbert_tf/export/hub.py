@@ -20,6 +20,7 @@ import tensorflow as tf
 from spanbert_tf.data.bucketing import default_buckets
 from spanbert_tf.data.packing import pack_segments
 from spanbert_tf.export.pretraining_heads import head_objects
+from spanbert_tf.export.restoring import track_encoder
 from spanbert_tf.export.saved_model import saved_model_folder, track_vocabulary
 from spanbert_tf.features import TF_HUB_NAMES
 from spanbert_tf.models.backbone import SpanBertBackbone
@@ -70,8 +71,9 @@ def export_encoder(
     - `__call__(input_ids, input_mask, segment_ids, training=False)`: three tensors to the pooled
       embedding `[b, H]`.  The rule: dict in, dict out; tensors in, embedding out.
     - `variables`, `trainable_variables`, `regularization_losses` (none), `vocab_file`,
-      `do_lower_case`.  Every weight is exported as trainable, frozen here or not: what to train
-      is for those to say who train.
+      `do_lower_case`, and `encoder_file`, by which `load_backbone` makes a backbone again.  Every
+      weight is exported as trainable, frozen here or not: what to train is for those to say who
+      train.
     - `serve(inputs)` and `call_training(inputs)`, the dict form without and with dropout, for
       `keras.layers.TFSMLayer(path, "serve", "call_training")`.
 
@@ -105,6 +107,7 @@ def export_encoder(
         for name, head in head_objects(pretrainer).items() if pretrainer else ():
             setattr(root, name, head)
         track_vocabulary(root, tokenizer, Path(assets))
+        track_encoder(root, model, Path(assets))
         tf.saved_model.save(root, str(folder), signatures=signatures)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,8 +10,9 @@ import tensorflow as tf
 from spanbert_tf import hugging_face
 from spanbert_tf.convert import load_hugging_face
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
-from spanbert_tf.export.saved_model import VOCABULARY_FILE
+from spanbert_tf.export.restoring import restore_encoder, restore_tokenizer
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 _SAVED_MODEL, _PRESET, _HUGGING_FACE = "SavedModel", "Keras preset", "Hugging Face checkpoint"
@@ -80,11 +81,41 @@ def load_tokenizer(handle: str | os.PathLike[str]) -> SpanBertTokenizer:
     """
     source = _find(handle)
     if source.kind == _SAVED_MODEL:
-        return _tokenizer_of_saved_model(Path(source.place))
+        return restore_tokenizer(source.place)
     if source.kind == _PRESET:
         return SpanBertTokenizer.from_preset(source.place)
     vocabulary = hugging_face.read_vocabulary(Path(source.place))
     return SpanBertTokenizer(vocabulary.pieces, lowercase=vocabulary.lowercase)
+
+
+def load_backbone(
+    handle: str | os.PathLike[str], dtype: Any = None
+) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+    """Loads an encoder as a KerasHub backbone, with its tokenizer, to build tasks on.
+
+        backbone, tokenizer = spanbert_tf.load_backbone("saved_models/spanbert_base/1")
+
+    Args:
+        handle: As for `load`; of SavedModels only those that `export_encoder` made.
+        dtype: dtype or dtype policy of the backbone; by default Keras's, or the preset's.
+
+    Returns:
+        The backbone and its tokenizer.
+
+    Raises:
+        FileNotFoundError, ConnectionError, ModuleNotFoundError: As `load`.
+        ValueError: What is there is damaged, or a SavedModel that `export_encoder` did not make.
+    """
+    source = _find(handle)
+    if source.kind == _HUGGING_FACE:
+        return load_hugging_face(source.place, dtype)
+    if source.kind == _SAVED_MODEL:
+        model = restore_encoder(source.place, dtype)
+        backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
+        return backbone, restore_tokenizer(source.place)
+    options = {} if dtype is None else {"dtype": dtype}
+    backbone = SpanBertBackbone.from_preset(source.place, **options)
+    return backbone, SpanBertTokenizer.from_preset(source.place)
 
 
 def _find(handle: str | os.PathLike[str]) -> _Source:
@@ -144,17 +175,3 @@ def _download_from_tf_hub(url: str) -> str:
 def _register_text_operations() -> None:
     # The SavedModel's text functions are made of them; without them it does not even load.
     import tensorflow_text  # noqa: F401
-
-
-def _tokenizer_of_saved_model(folder: Path) -> SpanBertTokenizer:
-    """Reads a vocabulary and its case without loading the graph and the weights."""
-    vocabulary = folder / "assets" / VOCABULARY_FILE
-    if not vocabulary.is_file():
-        raise FileNotFoundError(
-            f"{folder} is a SavedModel without {vocabulary.relative_to(folder)}"
-        )
-    variables = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    key = "do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"
-    if not variables.has_tensor(key):
-        raise ValueError(f"{folder} is a SavedModel without the variable do_lower_case")
-    return SpanBertTokenizer(str(vocabulary), lowercase=bool(variables.get_tensor(key)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from spanbert_tf.checkpoint_tensors import own_weights
 from spanbert_tf.layers.gathering import take_positions
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 
@@ -51,8 +52,7 @@ def head_objects(pretrainer: SpanBertPretrainer) -> dict[str, tf.train.Checkpoin
 
 def _object(head: Any, function: Any, *specs: tf.TensorSpec) -> tf.train.Checkpoint:
     """Makes a callable object with the head's own variables."""
-    tied = {id(variable) for variable in head.token_embedding.variables}
-    own = [variable.value for variable in head.variables if id(variable) not in tied]
+    own = [variable.value for variable in own_weights(head)]
     result = tf.train.Checkpoint()
     result.__call__ = tf.function(function, input_signature=specs, autograph=False)
     result.variables = own

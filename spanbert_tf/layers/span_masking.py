@@ -33,9 +33,9 @@ from spanbert_tf.layers.span_sampling import (
     sample_spans,
     share_of,
 )
+from spanbert_tf.settings import REPLACEMENTS
 
 SCHEMES = ("spans", "whole_word", "subword", "given", "last_words")
-REPLACEMENTS = ("span", "piece")
 
 # Of the spans, or pieces, to predict (Devlin et al., 2019).  The rest is kept as it is.
 MASK_SHARE = 0.8

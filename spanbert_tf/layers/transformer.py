@@ -12,8 +12,7 @@ from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
 from spanbert_tf.layers.bucketed_attention import BucketedSelfAttention, check_blocks
 from spanbert_tf.layers.elementwise import Dropout, LayerNormalization, exact_gelu
 from spanbert_tf.layers.gathering import take_positions
-
-ATTENTIONS = ("dense", "bucketed")
+from spanbert_tf.settings import ATTENTIONS
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")

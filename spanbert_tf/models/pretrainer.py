@@ -19,6 +19,7 @@ from spanbert_tf.features import (
     SPAN_IDS,
     Feature,
 )
+from spanbert_tf.layers.cross_entropy import cross_entropy
 from spanbert_tf.layers.pretraining_heads import (
     MaskedLMHead,
     SpanBoundaryHead,
@@ -26,7 +27,6 @@ from spanbert_tf.layers.pretraining_heads import (
     SpanTargetSlots,
 )
 from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.cross_entropy import cross_entropy
 from spanbert_tf.models.head_weights import HeadWeights
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.models.pretrainer_preprocessor import SpanBertPretrainerPreprocessor

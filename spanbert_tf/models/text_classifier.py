@@ -18,14 +18,13 @@ from spanbert_tf.models.head_weights import HeadWeights
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 from spanbert_tf.models.texts_in_memory import TextsInMemory
+from spanbert_tf.settings import POOLINGS
 
 __all__ = [
     "Prediction",
     "SpanBertTextClassifier",
     "SpanBertTextClassifierPreprocessor",
 ]
-
-POOLINGS = ("cls", "mean")
 
 
 @dataclass(frozen=True)

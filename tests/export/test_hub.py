@@ -171,12 +171,16 @@ def test_operations_are_those_of_tf_serving(models: Path, name: str):
     assert operations <= ALLOWED
 
 
-@pytest.mark.parametrize("name", ["encoder", "preprocessor"])
-def test_folder_holds_a_saved_model_and_nothing_else(models: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "assets"),
+    [("encoder", {"vocab.txt", "encoder.json"}), ("preprocessor", {"vocab.txt"})],
+)
+def test_folder_holds_a_saved_model_and_nothing_else(models: Path, name: str, assets: set[str]):
     folder = models / name / "1"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     variables = {"variables/variables.index", "variables/variables.data-00000-of-00001"}
-    assert files == {"saved_model.pb", "fingerprint.pb", "assets/vocab.txt", *variables}
+    assets = {f"assets/{asset}" for asset in assets}
+    assert files == {"saved_model.pb", "fingerprint.pb", *assets, *variables}
     assert [path.name for path in folder.parent.iterdir()] == ["1"]
 
 

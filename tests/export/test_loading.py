@@ -1,5 +1,7 @@
 """`spanbert_tf.load`: Keras layers around exported encoders, presets and checkpoints."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +14,10 @@ import pytest
 from spanbert_tf import hugging_face
 from spanbert_tf.convert import save_hugging_face
 from spanbert_tf.export.encoder_layers import to_hub_names
-from spanbert_tf.export.loading import load, load_tokenizer
+from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
+from spanbert_tf.export.restoring import convert_saved_model, restore_encoder
 from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 Arrays = dict[str, np.ndarray]
@@ -245,3 +249,67 @@ def test_saved_model_of_something_else_has_no_tokenizer(tmp_path: Path):
     (tmp_path / "saved_model.pb").touch()
     with pytest.raises(FileNotFoundError, match=r"without assets.vocab\.txt"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backbone_of_every_form(
+    handles: dict[str, Path], kind: str, backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
+):
+    loaded, its_tokenizer = load_backbone(handles[kind])
+    assert its_tokenizer.get_vocabulary() == tokenizer.get_vocabulary()
+    assert its_tokenizer.lowercase
+    expected = {**backbone.get_config(), "name": loaded.name}
+    assert loaded.get_config() == expected
+    for weight, wanted in zip(loaded.weights, backbone.weights, strict=True):
+        np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backbone_in_half_precision(handles: dict[str, Path], kind: str):
+    loaded, _ = load_backbone(handles[kind], dtype="mixed_bfloat16")
+    assert loaded.compute_dtype == "bfloat16"
+    assert loaded.variable_dtype == "float32"
+
+
+def test_pretrainer_comes_back_from_its_saved_model(
+    models: Path, tmp_path: Path, pretrainer: SpanBertPretrainer, tokenizer: SpanBertTokenizer
+):
+    convert_saved_model(models / "pretrained" / "1", tmp_path / "preset")
+    loaded = SpanBertPretrainer.from_preset(str(tmp_path / "preset"))
+    assert loaded.max_targets == pretrainer.max_targets
+    assert loaded.preprocessor.tokenizer.get_vocabulary() == tokenizer.get_vocabulary()
+    for weight, wanted in zip(loaded.weights, pretrainer.weights, strict=True):
+        np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
+
+
+def test_encoder_comes_back_as_a_preset(
+    handles: dict[str, Path], tmp_path: Path, backbone: SpanBertBackbone
+):
+    convert_saved_model(handles["encoder"], tmp_path / "preset")
+    loaded, tokenizer = load_backbone(tmp_path / "preset")
+    assert tokenizer.lowercase
+    np.testing.assert_array_equal(loaded.weights[-1], backbone.weights[-1])
+    with pytest.raises(FileExistsError, match="preset"):
+        convert_saved_model(handles["encoder"], tmp_path / "preset")
+
+
+def test_saved_model_of_something_else_has_no_backbone(handles: dict[str, Path], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"no assets.encoder\.json.*spanbert_tf\.load"):
+        load_backbone(handles["preprocessor"])
+    with pytest.raises(ValueError, match="no SavedModel of export_encoder"):
+        convert_saved_model(handles["preprocessor"], tmp_path / "preset")
+    assert not (tmp_path / "preset").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_layers", 3), ("hidden_dim", 16)])
+def test_saved_model_of_other_weights_is_refused(
+    handles: dict[str, Path], tmp_path: Path, name: str, value: int
+):
+    folder = tmp_path / "encoder"
+    shutil.copytree(handles["encoder"], folder)
+    description = folder / "assets" / "encoder.json"
+    config = json.loads(description.read_text())
+    config["backbone"][name] = value
+    description.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"other weights in its variables than its encoder\.json"):
+        restore_encoder(folder)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
-from spanbert_tf.models.cross_entropy import cross_entropy
+from spanbert_tf.layers.cross_entropy import cross_entropy
 from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.models.pretrainer import (
     Filling,
