@@ -82,14 +82,8 @@ class EncodedQuestions:
 
     def batches(self, **options: Any) -> BucketedBatches:
         """Makes batches of like length; options are those of `BucketedBatches`."""
-        return BucketedBatches(
-            self.segments,
-            self.targets,
-            sequence_length=WINDOW,
-            num_buckets=NUM_BUCKETS,
-            **self.special_tokens,
-            **options,
-        )
+        options = {"num_buckets": NUM_BUCKETS, **self.special_tokens, **options}
+        return BucketedBatches(self.segments, self.targets, sequence_length=WINDOW, **options)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Packs what `jax_pretraining.py` needs, and makes a preset and a table of what it brings back.
 
     python benchmarks/jax_exchange.py pack INPUT
-    python benchmarks/jax_exchange.py unpack INPUT OUTPUT
+    python benchmarks/jax_exchange.py preset OUTPUT
+    python benchmarks/jax_exchange.py table OUTPUT
 
 `pack` prepares enwiki with MiniLM's vocabulary, in blocks of 256 tokens, and encodes the questions
-that `extractive_qa.py` uses.  `unpack` scores the answers as SQuAD 1.1 does and writes the encoder
-with its heads to OUTPUT/preset.
+that `extractive_qa.py` uses.  `preset` writes the encoder with its heads to OUTPUT/preset, and
+`table` scores all answers as SQuAD 1.1 does.
 """
 
 import argparse
@@ -155,10 +156,10 @@ def scored(answers: dict[str, np.ndarray], questions: EncodedQuestions) -> tuple
     return score(texts, questions.questions)
 
 
-def unpack(output: Path) -> None:
-    trained = load_trained(output)
-    trained.save_to_preset(str(output / "preset"))
-    questions = encoded(trained.preprocessor.tokenizer)["test"]
+def write_table(output: Path) -> None:
+    """Prints what each encoder reached and what it cost."""
+    vocabulary = read_vocabulary(bundled_minilm() / "vocab.txt")
+    questions = encoded(SpanBertTokenizer(vocabulary, lowercase=True))["test"]
     answers = np.load(output / "answers.npz")
     rows: dict[str, list[dict[str, float]]] = {}
     for record in json.loads((output / "records.json").read_text()):
@@ -190,14 +191,15 @@ def _cell(rows: list[dict[str, float]], column: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("pack", "unpack"))
-    parser.add_argument("input", type=Path)
-    parser.add_argument("output", type=Path, nargs="?")
+    parser.add_argument("verb", choices=("pack", "preset", "table"))
+    parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.verb == "pack":
-        pack(arguments.input)
+        pack(arguments.folder)
+    elif arguments.verb == "preset":
+        load_trained(arguments.folder).save_to_preset(str(arguments.folder / "preset"))
     else:
-        unpack(arguments.output or arguments.input)
+        write_table(arguments.folder)
 
 
 if __name__ == "__main__":

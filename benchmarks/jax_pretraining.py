@@ -3,9 +3,10 @@
     python benchmarks/jax_exchange.py pack runs/accelerator/input
     python benchmarks/jax_pretraining.py runs/accelerator/input runs/accelerator/output
         [--seconds 540] [--peaks 2e-4 5e-4 1e-3] [--quick]
-    python benchmarks/jax_exchange.py unpack runs/accelerator/input runs/accelerator/output
+    python benchmarks/jax_exchange.py preset runs/accelerator/output
+    python benchmarks/jax_exchange.py table runs/accelerator/output
 
-The one in the middle needs JAX and Keras alone and can run on another machine; folders hold all
+The second needs JAX and Keras alone and can run on another machine; folders hold all
 that travels.  It spends the seconds it is given as follows.
 
 1. The start, MiniLM with new heads, answers questions (`extractive_qa.py` states the recipe; here

@@ -6,19 +6,22 @@ Encoder of 6 layers x 384 with the MiniLM weights under a head of two classes, f
 asked the way a server asks, by `load_served(...).classify([text])` after `export_classifier`, and
 in Python, by `SpanBertTextClassifier.classify([text])`.  The peers, each in a process of its own,
 are transformers' text-classification pipeline, and ONNX Runtime on a graph fused for BERT, with
-transformers' fast tokenizer.  The sides take turns of some calls, each timed; a turn's first is
-timed too, so that a side that falls asleep pays for it in p95.
+transformers' fast tokenizer.  Beside them, our floor: the matrix products of the layers alone, in
+TensorFlow, on as many rows as the sentence has tokens.  The sides take turns of some calls, each
+timed; a turn's first is timed too, so that a side that falls asleep pays for it in p95.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import tensorflow as tf
 from _peers import Peer, peers_python
 from _support import Goal, machine, median_ratio, report_goals, time_in_turn
 from peers._protocol import time_each
@@ -30,6 +33,7 @@ from spanbert_tf.export.serving import load_served
 TEXT = "A gripping story, beautifully told."
 SERVED, IN_PYTHON = "spanbert_tf, served", "spanbert_tf, in Python"
 PIPELINE, ONNX = "transformers pipeline", "ONNX Runtime"
+PRODUCTS = "products alone, TensorFlow"
 GOAL = 0.5  # of the pipeline's seconds
 
 
@@ -39,6 +43,34 @@ def make_classifier() -> spanbert_tf.SpanBertTextClassifier:
     return spanbert_tf.SpanBertTextClassifier(
         backbone, preprocessor=preprocessor, class_names=("bad", "good")
     )
+
+
+def make_products(classifier: spanbert_tf.SpanBertTextClassifier) -> Callable[[], object]:
+    """The products of all layers with dense kernels, for one row a token, and nothing else."""
+    backbone = classifier.backbone
+    tokens = int(classifier.preprocessor.tokenizer([TEXT]).row_lengths()[0]) + 2
+    kernels = [
+        tuple(
+            dense.kernel.value
+            for dense in (
+                layer.attention.qkv_dense,
+                layer.attention.output_dense,
+                layer.intermediate_dense,
+                layer.output_dense,
+            )
+        )
+        for layer in backbone.transformer_layers
+    ]
+    states = tf.random.stateless_normal((tokens, backbone.hidden_dim), (0, 0))
+
+    @tf.function(autograph=False)
+    def products(x: tf.Tensor) -> tf.Tensor:
+        for qkv, output, intermediate, last in kernels:
+            mixed = tf.matmul(x, qkv)[:, : backbone.hidden_dim]
+            x = tf.matmul(tf.matmul(tf.matmul(mixed, output), intermediate), last)
+        return x
+
+    return lambda: products(states)
 
 
 def main() -> int:
@@ -55,7 +87,12 @@ def main() -> int:
         def ours(side: object) -> np.ndarray:
             return np.array(time_each(lambda: side.classify([TEXT]), arguments.calls))
 
-        sides = {SERVED: lambda: ours(served), IN_PYTHON: lambda: ours(classifier)}
+        products = make_products(classifier)
+        sides = {
+            SERVED: lambda: ours(served),
+            IN_PYTHON: lambda: ours(classifier),
+            PRODUCTS: lambda: np.array(time_each(products, arguments.calls)),
+        }
         python = peers_python(PIPELINE, ONNX)
         if python:
             options = ("sentence", bundled_minilm(), TEXT, arguments.calls)

@@ -7,11 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-
-from benchmarks._extractive_qa import (
+from _extractive_qa import (
     DROPOUT,
     OVERLAP,
     WINDOW,
@@ -28,6 +24,10 @@ from benchmarks._extractive_qa import (
     span_model,
     word_f1,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
 
 WORDS = ["gold", "silver", "is", "where", "?", "sand", "##y", "here"]

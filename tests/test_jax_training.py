@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from _extractive_qa import best_spans
 
-from benchmarks._extractive_qa import best_spans
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
 from tests.layer_checks import randomize
 

@@ -59,6 +59,7 @@ def export_encoder(
     tokenizer: SpanBertTokenizer,
     path: str | os.PathLike[str],
     overwrite: bool = False,
+    sequence_length: int | None = None,
 ) -> None:
     """Writes an encoder as a reusable SavedModel.
 
@@ -79,8 +80,8 @@ def export_encoder(
 
     Its signatures are `serving_default`, from `text` (string `[b]`), and `tokens`, from the three
     int32 tensors; both give `default`, `pooled_output` and `sequence_output`.  A batch of texts is
-    padded to the smallest of a few lengths that holds its longest one, and cut after the
-    backbone's `max_sequence_length`.
+    padded to the smallest of a few lengths that holds its longest one, and cut after
+    `sequence_length` tokens.
 
     Args:
         model: The encoder, or a pretrainer, whose heads are exported with its encoder.
@@ -89,11 +90,13 @@ def export_encoder(
             `saved_models/spanbert_base/1`.
         overwrite: Whether a folder that exists is replaced.  Until the new one is complete, the
             old one stays.
+        sequence_length: Tokens that are read of a text, [CLS] and [SEP] counted.  `None`: the
+            backbone's `max_sequence_length`, the most unless it has `long_positions`.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
-        ValueError: Backbone and tokenizer have different vocabulary sizes, or the graph has an
-            operation that TF Serving lacks.
+        ValueError: Backbone and tokenizer have different vocabulary sizes, the encoder has no
+            positions for `sequence_length`, or the graph has an operation that TF Serving lacks.
     """
     pretrainer = model if isinstance(model, SpanBertPretrainer) else None
     backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
@@ -102,8 +105,14 @@ def export_encoder(
             f"the tokenizer has {tokenizer.vocabulary_size()} pieces, more than the backbone's "
             f"vocabulary_size={backbone.vocabulary_size}: they do not belong together"
         )
+    length = backbone.max_sequence_length if sequence_length is None else sequence_length
+    if length > backbone.max_sequence_length and not backbone.long_positions:
+        raise ValueError(
+            f"sequence_length={length}, but the encoder has positions for "
+            f"{backbone.max_sequence_length} tokens and no rule for more (long_positions)"
+        )
     with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
-        root, signatures = _encoder_object(backbone, tokenizer)
+        root, signatures = _encoder_object(backbone, tokenizer, length)
         for name, head in head_objects(pretrainer).items() if pretrainer else ():
             setattr(root, name, head)
         track_vocabulary(root, tokenizer, Path(assets))
@@ -154,7 +163,7 @@ def export_preprocessor(
 
 
 def _encoder_object(
-    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
+    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, length: int
 ) -> tuple[tf.train.Checkpoint, dict[str, Any]]:
     """Makes what `export_encoder` saves: the object and its signatures."""
     # All else calls these two, so that the graph of the layers is in the file only twice.
@@ -169,7 +178,6 @@ def _encoder_object(
     root.regularization_losses = []
 
     pack = _packer(tokenizer)
-    length = backbone.max_sequence_length
 
     def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = pack([tokenizer(text)], length, default_buckets(length))

@@ -123,6 +123,31 @@ def test_text_signature_tokenizes_packs_and_cuts(
     assert_close(in_fresh_process["served_pooled_output"], expected["pooled_output"])
 
 
+@pytest.mark.slow
+def test_long_texts_are_read_whole_where_asked(
+    tmp_path: Path, backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
+):
+    config = {**backbone.get_config(), "attention": "bucketed", "block_size": 8}
+    long = SpanBertBackbone.from_config({**config, "long_positions": "restart"})
+    long.set_weights(backbone.get_weights())
+    export_encoder(long, tokenizer, tmp_path / "long", sequence_length=100)
+    served = tf.saved_model.load(str(tmp_path / "long")).signatures["serving_default"]
+    film = [2, *([12, 13, 15, 11] * 30)[:98], 3]  # Of 120 pieces, 98 and two special tokens.
+    found = served(text=tf.constant(["a fine film, " * 30]))["sequence_output"]
+    ids = np.array([film], "int32")
+    expected = long(
+        {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": np.ones_like(ids)}
+    )
+    assert_close(found, expected["sequence_output"])
+
+
+def test_longer_texts_than_positions_are_refused(
+    tmp_path: Path, backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
+):
+    with pytest.raises(ValueError, match="sequence_length=100, but the encoder has positions for"):
+        export_encoder(backbone, tokenizer, tmp_path / "long", sequence_length=100)
+
+
 def test_token_signature_gives_the_same(in_fresh_process: Arrays):
     assert_close(in_fresh_process["tokens_pooled_output"], in_fresh_process["pooled_output"])
 
