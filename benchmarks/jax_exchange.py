@@ -3,29 +3,35 @@
     python benchmarks/jax_exchange.py pack INPUT
     python benchmarks/jax_exchange.py preset OUTPUT
     python benchmarks/jax_exchange.py table OUTPUT
+    python benchmarks/jax_exchange.py losses INPUT [--encoder SAVED_MODEL]
 
 `pack` prepares enwiki with MiniLM's vocabulary, in blocks of 256 tokens, and encodes the questions
 that `extractive_qa.py` uses.  `preset` writes the encoder with its heads to OUTPUT/preset, and
-`table` scores all answers as SQuAD 1.1 does.
+`table` scores all answers as SQuAD 1.1 does.  `losses` measures an exported pretrainer, by default
+the one that comes with the project, on the held-out blocks under spans that are always the same.
 """
 
 import argparse
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import tensorflow as tf
 from _extractive_qa import WINDOW, EncodedQuestions, encode, read_questions, score
 from _support import data_folder
 
-from spanbert_tf.convert import bundled_minilm, load_hugging_face_pretrainer
+from spanbert_tf.convert import bundled_minilm, default_encoder, load_hugging_face_pretrainer
 from spanbert_tf.corpus_commands import make_tokenizer
 from spanbert_tf.data.blocks import starts_word
 from spanbert_tf.data.corpus import prepare_corpus
 from spanbert_tf.data.preparation import Preparation
 from spanbert_tf.data.pretraining import PretrainingBatches
+from spanbert_tf.export.restoring import restore_encoder
+from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.vocabulary import read_vocabulary
@@ -184,6 +190,47 @@ def write_table(output: Path) -> None:
         print(f"{name:<22}{len(of_seeds):>6}" + "".join(f"{cell:>16}" for cell in cells))
 
 
+def print_losses(packed: Path, encoder: Path) -> None:
+    """Prints losses and accuracies of both objectives: means over their targets."""
+    pretrainer = restore_encoder(encoder, dtype="mixed_bfloat16")
+    tokenizer = pretrainer.preprocessor.tokenizer
+    given = np.load(packed / "corpus.npz")
+    rows = tf.RaggedTensor.from_row_lengths(given["held_out_ids"], given["held_out_lengths"])
+    ids = tf.cast(rows, tf.int32).to_tensor(tokenizer.pad_token_id)
+    mask = tf.sequence_mask(rows.row_lengths(), dtype=tf.int32)
+    masking = SpanMasking(
+        tokenizer.vocabulary_size(),
+        tokenizer.mask_token_id,
+        tokenizer.special_token_ids,
+        random_token_weights=given["piece_counts"],
+        max_targets=pretrainer.max_targets,
+    )
+    starts = tf.gather(tf.constant(given["word_starts"], tf.int32), ids) * mask
+    features = {
+        "token_ids": ids,
+        "segment_ids": tf.zeros_like(ids),
+        "padding_mask": mask,
+        "word_starts": starts,
+    }
+    batches = tf.data.Dataset.from_tensor_slices(features).batch(32).enumerate()
+    measure = tf.function(pretrainer.compute_losses)
+    sums: Counter[str] = Counter()
+    for number, batch in batches:
+        sums.update(
+            {
+                name: float(value)
+                for name, value in measure(masking(batch, seed=[0, int(number)])).items()
+            }
+        )
+    print(f"{encoder}: {len(ids):,} held-out rows, {int(given['held_out_lengths'].sum()):,} tokens")
+    for objective in ("mlm", "sbo"):
+        loss, correct = (
+            sums[f"{objective}_{figure}"] / sums[f"{objective}_weight"]
+            for figure in ("loss_sum", "correct")
+        )
+        print(f"{objective}: loss {loss:.3f}, accuracy {correct:.1%}")
+
+
 def _cell(rows: list[dict[str, float]], column: str) -> str:
     values = [row[column] for row in rows if column in row]
     return f"{np.mean(values):.2f} ({np.ptp(values):.2f})" if values else ""
@@ -191,15 +238,18 @@ def _cell(rows: list[dict[str, float]], column: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("pack", "preset", "table"))
+    parser.add_argument("verb", choices=("pack", "preset", "table", "losses"))
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--encoder", type=Path, default=default_encoder())
     arguments = parser.parse_args()
     if arguments.verb == "pack":
         pack(arguments.folder)
     elif arguments.verb == "preset":
         load_trained(arguments.folder).save_to_preset(str(arguments.folder / "preset"))
-    else:
+    elif arguments.verb == "table":
         write_table(arguments.folder)
+    else:
+        print_losses(arguments.folder, arguments.encoder)
 
 
 if __name__ == "__main__":

