@@ -11,6 +11,7 @@ goes on by itself.  In the end all weights must be equal bit by bit.
 import argparse
 import gzip
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,9 +57,13 @@ def start(folder: Path, name: str, steps: int) -> subprocess.Popen:
     )
 
 
-def progress(process: subprocess.Popen) -> Iterator[str]:
-    """Lines of progress, until the process ends."""
-    return (line for line in process.stderr or () if line.startswith("step "))
+def progress(process: subprocess.Popen, other: list[str] | None = None) -> Iterator[str]:
+    """Lines of progress, until the process ends; all others are added to a list."""
+    for line in process.stderr or ():
+        if line.startswith("step "):
+            yield line
+        elif other is not None:
+            other.append(line)
 
 
 def difference(one: Path, other: Path) -> tuple[int, float]:
@@ -89,17 +94,20 @@ def main() -> int:
         prepare(folder)
         for _ in progress(start(folder, "whole", steps)):
             pass
-        first_lines = []
         for last in rng.integers(1, MOST_LINES + 1, arguments.kills):
-            process, lines = start(folder, "killed", steps), []
-            for line in progress(process):
+            process, lines, other = start(folder, "killed", steps), [], []
+            for line in progress(process, other):
                 lines.append(line)
                 if len(lines) == last:
                     process.kill()
-            if process.wait() != -9:
-                raise RuntimeError(f"the run ended by itself: {lines[-1]}")
-            first_lines.append(lines[0].split(":")[0])
-            print(f"killed after {last} lines; began at {first_lines[-1]}", flush=True)
+            code = process.wait()
+            if code >= 0:
+                said = "".join([*other[-20:], *lines[-1:]])
+                raise RuntimeError(f"the run ended by itself, with {code}:\n{said}")
+            # TensorFlow may crash too, though hardly ever: the same for the run that goes on.
+            end = "killed" if code == -signal.SIGKILL else f"ended by signal {-code}"
+            first = lines[0].split(":")[0] if lines else "no step"
+            print(f"{end} after {len(lines)} lines; began at {first}", flush=True)
         last_process = start(folder, "killed", steps)
         print(next(progress(last_process)).strip())
         for _ in progress(last_process):
