@@ -26,6 +26,7 @@ from spanbert_tf.features import PADDING_MASK, SEGMENT_IDS
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 
+TRAIN_FILE, TEST_FILE = "new_wiki_v1.0.json", "squad2_articles.json"
 WINDOW = 256  # tokens, special ones counted
 OVERLAP = 96  # pieces of the context
 MOST_QUESTION_PIECES = 64

@@ -29,13 +29,20 @@ from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from _extractive_qa import LEARNING_RATE, EncodedQuestions, encode, judge, read_questions
+from _extractive_qa import (
+    LEARNING_RATE,
+    TEST_FILE,
+    TRAIN_FILE,
+    EncodedQuestions,
+    encode,
+    judge,
+    read_questions,
+)
 from _support import data_folder, machine
 
 from spanbert_tf import SpanBertTokenizer, load_backbone
 from spanbert_tf.convert import bundled_minilm
 
-TRAIN_FILE, TEST_FILE = "new_wiki_v1.0.json", "squad2_articles.json"
 MINILM = "minilm"
 
 

@@ -21,7 +21,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from _extractive_qa import WINDOW, EncodedQuestions, encode, read_questions, score
+from _extractive_qa import (
+    TEST_FILE,
+    TRAIN_FILE,
+    WINDOW,
+    EncodedQuestions,
+    encode,
+    read_questions,
+    score,
+)
 from _support import data_folder
 
 from spanbert_tf.convert import bundled_minilm, default_encoder, load_hugging_face_pretrainer
@@ -37,7 +45,6 @@ from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.vocabulary import read_vocabulary
 
 MAX_TARGETS = 10
-TRAIN_FILE, TEST_FILE = "new_wiki_v1.0.json", "squad2_articles.json"
 HELD_OUT_SHARDS, HELD_OUT_ROWS = 1, 1024
 
 

@@ -61,13 +61,17 @@ PARTS = 4  # files that the weights leave in
 SPARE = 12  # seconds kept for writing
 
 
+def warm_up_linear_decay(steps: int, peak: float, rising: int) -> np.ndarray:
+    """Rates `[steps]` of the package's `WarmUpLinearDecay`, whose module needs TensorFlow."""
+    number = np.arange(1, steps + 1)
+    rising = max(rising, 1)
+    return peak * np.minimum(number / rising, (steps + 1 - number) / (steps + 1 - rising))
+
+
 def rates(steps: int, peak: float) -> np.ndarray:
     """Learning rates `[steps, 2]`, of the heads and of all else; see above."""
     alone = round(HEADS_ALONE * steps)
-    rising = max(round(WARMUP * steps), 1)
-    number = np.arange(1, steps - alone + 1)
-    falling = (steps - alone + 1 - number) / (steps - alone + 1 - rising)
-    both = peak * np.minimum(number / rising, falling)
+    both = warm_up_linear_decay(steps - alone, peak, round(WARMUP * steps))
     heads = np.concatenate([np.full(alone, HEAD_RATE), both])
     return np.stack([heads, np.concatenate([np.zeros(alone), both])], axis=1).astype("float32")
 
@@ -203,14 +207,12 @@ class Machine:
         steps = self.question_steps
         numbers = np.random.default_rng(seed).permutation(len(self.train.begins))
         numbers = numbers[: steps * QUESTION_BATCH].reshape(steps, -1).astype("int32")
-        rising = max(round(QUESTION_WARMUP * steps), 1)
-        number = np.arange(1, steps + 1)
-        part = np.minimum(number / rising, (steps + 1 - number) / (steps + 1 - rising))
+        schedule = warm_up_linear_decay(steps, QUESTION_RATE, round(QUESTION_WARMUP * steps))
         state, losses = self.answer_call(
             Training.begin(values),
             self.train,
             numbers,
-            (QUESTION_RATE * part).astype("float32"),
+            schedule.astype("float32"),
             np.int32(seed),
         )
         best = self.predict_call(state.values, self.test, self.test_batches)

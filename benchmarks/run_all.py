@@ -64,7 +64,7 @@ BENCHMARKS = (
     Benchmark("tokenizer"),
     Benchmark("import_time"),
     Benchmark("pretraining_kills"),
-    Benchmark("extractive_qa"),
+    Benchmark("extractive_qa", "--encoders minilm saved_models/spanbert_mini_en_uncased/1"),
     Benchmark("plots"),
 )
 

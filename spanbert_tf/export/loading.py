@@ -111,8 +111,9 @@ def load_backbone(
         return load_hugging_face(source.place, dtype)
     if source.kind == _SAVED_MODEL:
         model = restore_encoder(source.place, dtype)
-        backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
-        return backbone, restore_tokenizer(source.place)
+        if isinstance(model, SpanBertPretrainer):
+            return model.backbone, model.preprocessor.tokenizer
+        return model, restore_tokenizer(source.place)
     options = {} if dtype is None else {"dtype": dtype}
     backbone = SpanBertBackbone.from_preset(source.place, **options)
     return backbone, SpanBertTokenizer.from_preset(source.place)
