@@ -3,6 +3,7 @@
 Letters: b batch, s sequence, p positions, h heads, d width of a head, H hidden (= h * d).
 """
 
+from functools import cache
 from typing import Any
 
 import keras
@@ -18,6 +19,8 @@ Shape = tuple[int | None, ...]
 # padding averages evenly instead of becoming NaN.
 MASKED_SCORE = float(np.finfo("float32").min) / 2
 
+BFLOAT16_ROUNDING = 2.0**-8  # relative
+
 
 def attention_bias(padding_mask: Any) -> Any:
     """Turns a padding mask into what is added to attention scores, once for all layers.
@@ -31,7 +34,7 @@ def attention_bias(padding_mask: Any) -> Any:
     Example:
         `[[1, 1, 0]]` gives `[[[[0.0, 0.0, MASKED_SCORE]]]]`.
     """
-    return _bias(ops.cast(padding_mask, "bool")[:, None, None, :])
+    return _bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
 
 
 def block_attention_bias(position_ids: Any) -> Any:
@@ -60,6 +63,27 @@ def finite_bias(bias: Any, dtype: str) -> Any:
     return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
 
 
+def softmax_sums_in_float32(dtype: Any) -> bool:
+    """Whether a softmax in bfloat16 gives what one in float32 gives, rounded.
+
+    If so, scores need no cast to float32 and back, which would double what is read and written.
+    """
+    name = keras.backend.standardize_dtype(dtype)
+    return name == "bfloat16" and keras.config.backend() == "tensorflow" and _try_softmax()
+
+
+@cache
+def _try_softmax() -> bool:
+    # oneDNN's softmax is such a one, TensorFlow's own is not, and no API says which of them runs.
+    import tensorflow as tf
+
+    with tf.init_scope():
+        scores = tf.cast(tf.reshape(tf.linspace(-3.0, 3.0, 512), (1, 1, 1, -1)), tf.bfloat16)
+        exact = tf.nn.softmax(tf.cast(scores, tf.float32))
+        error = tf.abs(tf.cast(tf.nn.softmax(scores), tf.float32) / exact - 1)
+        return bool(tf.reduce_max(error) < BFLOAT16_ROUNDING)
+
+
 def _bias(is_seen: Any) -> Any:
     return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
@@ -68,8 +92,8 @@ def _bias(is_seen: Any) -> Any:
 class MultiHeadSelfAttention(keras.layers.Layer):
     """Scaled dot-product self-attention over dense scores (Vaswani et al., 2017).
 
-    Query, key and value come from one matrix product.  Softmax runs in float32 at least,
-    whatever the compute dtype.
+    Query, key and value come from one matrix product.  Softmax sums in float32 at least, whatever
+    the compute dtype.
 
     Args:
         num_heads: Number of heads; divides the hidden width.
@@ -176,7 +200,8 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, p, s]
-        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        if training or not softmax_sums_in_float32(value.dtype):
+            scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
         probabilities = ops.cast(probabilities, value.dtype)
         probabilities = self.probability_dropout(probabilities, training=training)

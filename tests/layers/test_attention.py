@@ -1,12 +1,17 @@
 """Self-attention against the formula in NumPy."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.special import softmax
 
+from spanbert_tf.layers import attention
 from spanbert_tf.layers.attention import (
     MASKED_SCORE,
     MultiHeadSelfAttention,
@@ -102,6 +107,36 @@ def test_all_padding_averages_evenly(x: np.ndarray, dtype: str):
     assert np.isfinite(output).all()
     spread = output - output[:, :1]
     np.testing.assert_allclose(spread, 0, atol=1e-5 if dtype == "float32" else 0.02)
+
+
+def test_softmax_in_bfloat16_is_that_in_float32_rounded(monkeypatch: pytest.MonkeyPatch):
+    """Of rows so long that a sum in bfloat16 would be far off, some of them padded."""
+    layer = make_layer(dtype="mixed_bfloat16")
+    x = np.random.default_rng(4).standard_normal((B, 512, H * D)).astype("float32")
+    bias = attention_bias(np.arange(512)[None] < np.array([[512], [300]]))
+    attend = tf.function(layer)
+    assert attention.softmax_sums_in_float32("bfloat16"), "TensorFlow without oneDNN?"
+    assert not attention.softmax_sums_in_float32("float16")
+    output = as_numpy(attend(x, bias))
+    monkeypatch.setattr(attention, "softmax_sums_in_float32", lambda dtype: False)
+    expected = as_numpy(tf.function(layer)(x, bias))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(output, expected, rtol=0, atol=scale * 2**-7)
+
+
+@pytest.mark.slow
+def test_softmax_of_tensorflow_alone_is_not_taken_for_exact():
+    program = (
+        "from spanbert_tf.layers.attention import *; print(softmax_sums_in_float32('bfloat16'))"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert outcome.stdout.split() == ["False"]
 
 
 def test_a_wider_bias_masks_single_pairs(x: np.ndarray):

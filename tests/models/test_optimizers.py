@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from spanbert_tf.models.optimizers import SparingAdamW
@@ -55,3 +56,14 @@ def test_fused_update_is_one_xla_program():
     graph = step.get_concrete_function(tf.TensorSpec([3])).graph
     compiled = [op for op in graph.get_operations() if "_XlaMustCompile" in op.node_def.attr]
     assert len(compiled) == 1
+
+
+def test_variable_without_gradient_stays():
+    optimizer = SparingAdamW(**SETTINGS)
+    variables = [keras.Variable(np.ones(3, "float32"), name=name) for name in ("used", "unused")]
+    optimizer.build(variables)
+    with pytest.warns(UserWarning, match="unused"):
+        tf.function(lambda gradient: optimizer.apply([gradient, None]))(tf.constant([9.0, 0, 0]))
+    assert variables[0].numpy()[0] < 1
+    np.testing.assert_array_equal(variables[1], np.ones(3))
+    assert optimizer.global_clipnorm == SETTINGS["global_clipnorm"]
