@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         save_hugging_face,
     )
     from spanbert_tf.export.hub import export_encoder, export_preprocessor
+    from spanbert_tf.export.litert import export_litert_classifier, export_litert_encoder
+    from spanbert_tf.export.litert_loading import load_litert
     from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
     from spanbert_tf.export.serving import export_classifier
     from spanbert_tf.layers.span_masking import SpanMasking
@@ -42,11 +44,14 @@ __all__ = [
     "__version__",
     "export_classifier",
     "export_encoder",
+    "export_litert_classifier",
+    "export_litert_encoder",
     "export_preprocessor",
     "load",
     "load_backbone",
     "load_hugging_face",
     "load_hugging_face_pretrainer",
+    "load_litert",
     "load_tokenizer",
     "save_hugging_face",
 ]
@@ -61,11 +66,14 @@ _MODULES = {
     "SpanMasking": "spanbert_tf.layers.span_masking",
     "export_classifier": "spanbert_tf.export.serving",
     "export_encoder": "spanbert_tf.export.hub",
+    "export_litert_classifier": "spanbert_tf.export.litert",
+    "export_litert_encoder": "spanbert_tf.export.litert",
     "export_preprocessor": "spanbert_tf.export.hub",
     "load": "spanbert_tf.export.loading",
     "load_backbone": "spanbert_tf.export.loading",
     "load_hugging_face": "spanbert_tf.convert",
     "load_hugging_face_pretrainer": "spanbert_tf.convert",
+    "load_litert": "spanbert_tf.export.litert_loading",
     "load_tokenizer": "spanbert_tf.export.loading",
     "save_hugging_face": "spanbert_tf.convert",
 }

@@ -11,12 +11,14 @@ from typing import Any
 from spanbert_tf.convert import convert, default_encoder
 from spanbert_tf.data.readers import Example, read_examples, read_texts
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
+from spanbert_tf.export.litert import export_litert_classifier, export_litert_encoder
+from spanbert_tf.export.litert_loading import LiteRTClassifier, is_litert, load_litert
 from spanbert_tf.export.loading import load_backbone
-from spanbert_tf.export.restoring import convert_saved_model
 from spanbert_tf.export.serving import export_classifier, load_served
 from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_config
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
+from spanbert_tf.restoring import convert_saved_model, is_saved_model
 from spanbert_tf.settings import Bookkeeping, FineTuning, Pretraining
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.training.checkpoints import Interrupted
@@ -37,22 +39,30 @@ def run_convert(arguments: Namespace) -> dict[str, Any]:
 
 
 def run_export(arguments: Namespace) -> dict[str, Any]:
-    """Writes a SavedModel of a classifier or of an encoder."""
+    """Writes a classifier or an encoder as a SavedModel or for LiteRT."""
     source, destination = arguments.source, arguments.destination
     if is_preset_of(Path(source), SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(source)
         tokenizer = classifier.preprocessor.tokenizer
-        export_classifier(classifier, destination, arguments.overwrite)
-        result = {"classifier": str(destination)}
-    elif is_preset_of(Path(source), SpanBertPretrainer):
+        kind = "classifier"
+        if arguments.litert:
+            export_litert_classifier(classifier, destination, arguments.litert, arguments.overwrite)
+        else:
+            export_classifier(classifier, destination, arguments.overwrite)
+    elif is_preset_of(Path(source), SpanBertPretrainer) and not arguments.litert:
         pretrainer = SpanBertPretrainer.from_preset(source)
         tokenizer = SpanBertTokenizer.from_preset(source)
+        kind = "encoder with pretraining heads"
         export_encoder(pretrainer, tokenizer, destination, arguments.overwrite)
-        result = {"encoder with pretraining heads": str(destination)}
     else:
         backbone, tokenizer = load_backbone(source)
-        export_encoder(backbone, tokenizer, destination, arguments.overwrite)
-        result = {"encoder": str(destination)}
+        kind = "encoder"
+        if arguments.litert:
+            options = (arguments.pooling, arguments.litert, arguments.overwrite)
+            export_litert_encoder(backbone, tokenizer, destination, *options)
+        else:
+            export_encoder(backbone, tokenizer, destination, arguments.overwrite)
+    result = {kind: str(destination)}
     if arguments.preprocessor:
         export_preprocessor(tokenizer, arguments.preprocessor, overwrite=arguments.overwrite)
         result["preprocessor"] = str(arguments.preprocessor)
@@ -174,19 +184,29 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
     pairs = [example.pair for example in examples if example.pair is not None] or None
     if pairs and len(pairs) < len(texts):
         raise ValueError(f"{arguments.input}: some rows have a second text and some have none")
-    if _is_saved_model(arguments.model):
+    if is_litert(arguments.model):
+        predictions = _litert_classifier(arguments.model).classify(texts, pairs)
+    elif is_saved_model(arguments.model):
         predictions = _ask_saved_model(arguments.model, texts, pairs)
     elif is_preset_of(arguments.model, SpanBertTextClassifier):
         classifier = SpanBertTextClassifier.from_preset(str(arguments.model))
         predictions = classifier.classify((texts, pairs) if pairs else texts)
     else:
         raise ValueError(
-            f"{arguments.model} is neither a classifier's SavedModel nor its preset folder"
+            f"{arguments.model} is neither a classifier's SavedModel or LiteRT model nor its "
+            "preset folder"
         )
     return [
         {"text": text, **asdict(prediction)}
         for text, prediction in zip(texts, predictions, strict=True)
     ]
+
+
+def _litert_classifier(path: Path) -> LiteRTClassifier:
+    model = load_litert(path)
+    if isinstance(model, LiteRTClassifier):
+        return model
+    raise ValueError(f"{path} is an encoder in LiteRT, which gives vectors and has no labels")
 
 
 def _ask_saved_model(
@@ -233,14 +253,10 @@ def _encoder_preset(arguments: Namespace, output: Path) -> str:
 
 def convert_encoder(source: str | Path, destination: Path, overwrite: bool = False) -> None:
     """Converts what an encoder may come as: a SavedModel too, which `convert` does not know."""
-    if _is_saved_model(Path(source)):
+    if is_saved_model(Path(source)):
         convert_saved_model(source, destination, overwrite)
     else:
         convert(source, destination, overwrite)
-
-
-def _is_saved_model(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
 
 
 def _is_preset(folder: Path) -> bool:

@@ -13,6 +13,7 @@ ROWS = ("padded", "packed")
 TRAINABLE = ("all", "heads")
 ATTENTIONS = ("dense", "bucketed")
 LONG_POSITIONS = ("restart",)
+LITERT_WEIGHTS = ("float32", "int8")
 
 
 def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:

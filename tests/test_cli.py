@@ -15,6 +15,7 @@ import tensorflow as tf
 from spanbert_tf import SpanBertPretrainer, load_hugging_face_pretrainer
 from spanbert_tf.cli import build_parser, main
 from spanbert_tf.data.pretraining import PretrainingBatches
+from spanbert_tf.export.litert_loading import load_litert
 from tests.checkpoints import write_checkpoint
 from tests.data.corpora import VOCABULARY
 from tests.training.pretraining_runs import make_corpus, make_encoder
@@ -109,6 +110,23 @@ def test_export_of_an_encoder(checkpoint: Path, tmp_path: Path, capsys: pytest.C
     )
     assert set(result) == {"encoder", "preprocessor"}
     assert all((Path(folder) / "saved_model.pb").is_file() for folder in result.values())
+
+
+def test_models_for_litert(
+    checkpoint: Path, finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    preset = finetuned / "classifier"
+    result = run(capsys, "export", preset, tmp_path / "lite", "--litert", "float32")
+    assert result == {"classifier": str(tmp_path / "lite")}
+    (answer,) = run(capsys, "predict", tmp_path / "lite", "w1 w4")
+    (expected,) = run(capsys, "predict", preset, "w1 w4")
+    assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+
+    options = ("--litert", "int8", "--pooling", "cls")
+    result = run(capsys, "export", checkpoint, tmp_path / "vectors", *options)
+    assert result == {"encoder": str(tmp_path / "vectors")}
+    assert load_litert(tmp_path / "vectors").encode(["w1"]).shape[0] == 1
+    assert "no labels" in run(capsys, "predict", tmp_path / "vectors", "w1", code=1)
 
 
 def test_export_of_a_pretrainer(

@@ -7,8 +7,8 @@ import pytest
 
 from spanbert_tf import load_backbone, load_tokenizer
 from spanbert_tf.convert import default_encoder
-from spanbert_tf.export.restoring import restore_encoder
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.restoring import restore_encoder
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "saved_models" / "spanbert_mini_en_uncased" / "1"

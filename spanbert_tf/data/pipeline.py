@@ -272,12 +272,7 @@ def tokenize_texts(
     Raises:
         TypeError: A text is not a string.
     """
-    if isinstance(texts, str | bytes):
-        raise TypeError(f"`{name}` must be a list of strings, but is one string.")
-    texts = list(texts)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str | bytes):
-            raise TypeError(f"`{name}`[{number}] must be a string, but is {text!r:.80}.")
+    texts = list_of_strings(texts, name)
     chunks = [tf.RaggedTensor.from_row_splits(tf.constant([], tf.int32), [0])]
     for begin in range(0, len(texts), TEXTS_A_CALL):
         pieces = tokenizer(tf.constant(texts[begin : begin + TEXTS_A_CALL], tf.string))
@@ -288,6 +283,21 @@ def tokenize_texts(
             tf.RaggedTensor.from_row_splits(tf.cast(pieces.values, tf.int32), pieces.row_splits)
         )
     return tf.concat(chunks, axis=0)
+
+
+def list_of_strings(texts: Sequence[str], name: str = "texts") -> list[str]:
+    """Lists strings.
+
+    Raises:
+        TypeError: `texts`, or what messages call so, is one string, or has an item that is none.
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError(f"`{name}` must be a list of strings, but is one string.")
+    texts = list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"`{name}`[{number}] must be a string, but is {text!r:.80}.")
+    return texts
 
 
 def _numbers(name: str, values: Any, rows: int) -> tf.Tensor:

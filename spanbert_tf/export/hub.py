@@ -20,8 +20,7 @@ import tensorflow as tf
 from spanbert_tf.data.bucketing import default_buckets
 from spanbert_tf.data.packing import pack_segments
 from spanbert_tf.export.pretraining_heads import head_objects
-from spanbert_tf.export.restoring import track_encoder
-from spanbert_tf.export.saved_model import saved_model_folder, track_vocabulary
+from spanbert_tf.export.saved_model import saved_model_folder, track_encoder, track_vocabulary
 from spanbert_tf.features import TF_HUB_NAMES
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
 from spanbert_tf import hugging_face
 from spanbert_tf.convert import load_hugging_face
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
-from spanbert_tf.export.restoring import restore_encoder, restore_tokenizer
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.restoring import is_saved_model, restore_encoder, restore_tokenizer
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 _SAVED_MODEL, _PRESET, _HUGGING_FACE = "SavedModel", "Keras preset", "Hugging Face checkpoint"
@@ -142,7 +141,7 @@ def _kind_of_folder(folder: Path) -> str:
             f"and the names of presets ({names}).  A handle may also be hf://user/repo or the URL "
             f"of a TF Hub model"
         )
-    if (folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).is_file():
+    if is_saved_model(folder):
         return _SAVED_MODEL
     if (folder / hugging_face.CONFIG_FILE).is_file():
         is_preset = hugging_face.is_preset(hugging_face.read_config(folder))

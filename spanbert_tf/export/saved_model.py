@@ -1,5 +1,6 @@
 """What all exports share: a SavedModel written whole or not at all, of known operations only."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from spanbert_tf.atomic import atomic_folder
+from spanbert_tf.hugging_face import VOCABULARY_FILE
+from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.restoring import ENCODER_FILE
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 # Operations of tensorflow-text that the copy inside TF Serving (version 2.12) knows.
@@ -23,7 +28,7 @@ SERVABLE_CUSTOM_OPS = frozenset(
     }
 )
 
-VOCABULARY_FILE = "vocab.txt"
+_BY_THE_LOADER = ("name", "trainable", "dtype")  # What is left to the one who loads.
 
 
 @contextmanager
@@ -80,8 +85,35 @@ def track_vocabulary(root: tf.train.Checkpoint, tokenizer: SpanBertTokenizer, fo
         tokenizer: Whose vocabulary and case to write.
         folder: Where the vocabulary waits until the SavedModel is written.
     """
-    pieces = tokenizer.get_vocabulary()
-    vocabulary = folder / VOCABULARY_FILE
-    vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8", newline="\n")
-    root.vocab_file = tf.saved_model.Asset(str(vocabulary))
+    root.vocab_file = tf.saved_model.Asset(str(write_vocabulary(tokenizer, folder)))
     root.do_lower_case = tf.Variable(tokenizer.lowercase, trainable=False, name="do_lower_case")
+
+
+def write_vocabulary(tokenizer: SpanBertTokenizer, folder: Path) -> Path:
+    """Writes a tokenizer's pieces, one a line, into a folder and gives the file."""
+    vocabulary = folder / VOCABULARY_FILE
+    pieces = tokenizer.get_vocabulary()
+    vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8", newline="\n")
+    return vocabulary
+
+
+def track_encoder(
+    root: tf.train.Checkpoint, model: SpanBertBackbone | SpanBertPretrainer, folder: Path
+) -> None:
+    """Gives a SavedModel `encoder_file`: how to build the encoder, and the heads, it was made of.
+
+    Args:
+        root: Gets the attribute.
+        model: What is exported.
+        folder: Where the file waits until the SavedModel is written.
+    """
+    heads = None
+    backbone = model
+    if isinstance(model, SpanBertPretrainer):
+        backbone = model.backbone
+        heads = {"span_boundary": model.span_boundary, "max_targets": model.max_targets}
+    config = backbone.get_config()
+    config = {name: value for name, value in config.items() if name not in _BY_THE_LOADER}
+    path = folder / ENCODER_FILE
+    path.write_text(json.dumps({"backbone": config, "pretrainer": heads}, indent=2) + "\n", "utf-8")
+    root.encoder_file = tf.saved_model.Asset(str(path))

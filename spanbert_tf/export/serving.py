@@ -13,7 +13,11 @@ import keras
 import tensorflow as tf
 
 from spanbert_tf.export.saved_model import saved_model_folder
-from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
+from spanbert_tf.models.text_classifier import (
+    Prediction,
+    SpanBertTextClassifier,
+    named_predictions,
+)
 
 CLASSES_FILE = "classes.json"
 
@@ -53,8 +57,8 @@ def export_classifier(
         ValueError: The classifier has no preprocessor, or its activation gives neither logits nor
             probabilities; or the graph has an operation that TF Serving lacks.
     """
-    _check(classifier)
-    names = [*(classifier.class_names or map(str, range(classifier.num_classes)))]
+    check_classifier(classifier)
+    names = classifier.names_of_classes
     with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
         root = tf.train.Checkpoint()
         root.__call__ = tf.function(_classify_function(classifier, names), autograph=False)
@@ -69,7 +73,8 @@ def export_classifier(
         tf.saved_model.save(root, str(folder), signatures=signatures)
 
 
-def _check(classifier: SpanBertTextClassifier) -> None:
+def check_classifier(classifier: SpanBertTextClassifier) -> None:
+    """Raises `ValueError` if a classifier cannot take text or name classes."""
     if classifier.preprocessor is None:
         raise ValueError("the classifier has no preprocessor, so it cannot take text")
     if classifier.activation not in (keras.activations.linear, keras.activations.softmax):
@@ -86,13 +91,13 @@ def _classify_function(
 
     def classify(text: tf.Tensor, pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         features = classifier.preprocessor(text if pair is None else (text, pair))
-        outputs = tf.cast(classifier(features, training=False), tf.float32)
+        probabilities = tf.cast(classifier(features, training=False), tf.float32)
         if classifier.activation is keras.activations.linear:
-            outputs = tf.nn.softmax(outputs)
+            probabilities = tf.nn.softmax(probabilities)
         return {
-            "label": tf.gather(tf.constant(names), tf.argmax(outputs, axis=-1)),
-            "score": tf.reduce_max(outputs, axis=-1),
-            "probabilities": outputs,
+            "label": tf.gather(tf.constant(names), tf.argmax(probabilities, axis=-1)),
+            "score": tf.reduce_max(probabilities, axis=-1),
+            "probabilities": probabilities,
         }
 
     return classify
@@ -129,12 +134,7 @@ class ServedClassifier:
         """
         columns = [texts] if pairs is None else [texts, pairs]
         answers = self._model(*(tf.constant(list(column), tf.string) for column in columns))
-        labels = [label.decode() for label in answers["label"].numpy()]
-        rows = answers["probabilities"].numpy().tolist()
-        return [
-            Prediction(label, max(row), dict(zip(self.class_names, row, strict=True)))
-            for label, row in zip(labels, rows, strict=True)
-        ]
+        return named_predictions(answers["probabilities"].numpy(), self.class_names)
 
 
 def load_served(path: str | os.PathLike[str]) -> ServedClassifier:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from keras_hub.models import Backbone
 
 from spanbert_tf.features import ENCODER_FEATURES, POSITION_IDS
@@ -11,6 +12,7 @@ from spanbert_tf.layers.attention import attention_bias, block_attention_bias
 from spanbert_tf.layers.embeddings import PositionAndSegmentEmbedding
 from spanbert_tf.layers.gathering import take_positions
 from spanbert_tf.layers.transformer import TransformerLayer
+from spanbert_tf.settings import POOLINGS
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 # Sizes by name: layers, heads, hidden, intermediate, vocabulary.  Base and large are the published
@@ -187,6 +189,28 @@ class SpanBertBackbone(Backbone):
         if places is not None and positions is not None:
             bias = take_positions(bias[:, 0], positions)[:, None]
         return self.transformer_layers[-1](x, bias, positions)
+
+    def pooled_states(self, inputs: dict[str, Any], pooling: str) -> Any:
+        """Computes one vector for each text.
+
+        Args:
+            inputs: As for `states_at`.
+            pooling: `"cls"`: the final state of [CLS].  `"mean"`: the mean of all final states,
+                padding excluded, in float32.
+
+        Returns:
+            float `[b, H]`.
+
+        Raises:
+            ValueError: An unknown `pooling`.
+        """
+        if pooling not in POOLINGS:
+            raise ValueError(f"`pooling` must be one of {POOLINGS}, but is {pooling!r}.")
+        if pooling == "cls":
+            cls_position = ops.zeros_like(inputs["token_ids"][:, :1])
+            return self.states_at(inputs, cls_position)[:, 0, :]
+        mean = keras.layers.GlobalAveragePooling1D(dtype="float32", name="mean_pooling")
+        return mean(self(inputs)["sequence_output"], mask=inputs["padding_mask"])
 
     def extend_positions(self, max_sequence_length: int) -> "SpanBertBackbone":
         """Makes a backbone with more positions, to be trained on long texts.

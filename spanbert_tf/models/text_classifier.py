@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras_hub.models import TextClassifier
 
-from spanbert_tf.features import PADDING_MASK, TOKEN_IDS
 from spanbert_tf.metrics import classification_metrics
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.head_weights import HeadWeights
@@ -126,14 +125,14 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
         )
 
         inputs = backbone.input
-        if pooling == "mean":
-            mean = keras.layers.GlobalAveragePooling1D(dtype="float32", name="mean_pooling")
-            x = mean(backbone(inputs)["sequence_output"], mask=inputs[PADDING_MASK.name])
-        else:
-            cls_position = keras.ops.zeros_like(inputs[TOKEN_IDS.name][:, :1])
-            x = backbone.states_at(inputs, cls_position)[:, 0, :]
+        x = backbone.pooled_states(inputs, pooling)
         outputs = self.output_dense(self.output_dropout(self.pooled_dense(x)))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+
+    @property
+    def names_of_classes(self) -> list[str]:
+        """`class_names`, or the classes' numbers where they have no names."""
+        return list(self.class_names or map(str, range(self.num_classes)))
 
     def compile(
         self,
@@ -186,13 +185,7 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
         else:
             powers = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
             probabilities = powers / powers.sum(axis=-1, keepdims=True)
-        names = self.class_names or [str(number) for number in range(self.num_classes)]
-        answers = [dict(zip(names, row.tolist(), strict=True)) for row in probabilities]
-        labels = [max(answer, key=answer.__getitem__) for answer in answers]
-        return [
-            Prediction(label, answer[label], answer)
-            for label, answer in zip(labels, answers, strict=True)
-        ]
+        return named_predictions(probabilities, self.names_of_classes)
 
     @classmethod
     def from_preset(cls, preset: Any, load_weights: bool = True, **kwargs: Any) -> Any:
@@ -230,6 +223,16 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
             "dropout": self.dropout,
             "activation": keras.activations.serialize(self.activation),
         }
+
+
+def named_predictions(probabilities: np.ndarray, names: Sequence[str]) -> list[Prediction]:
+    """Answers for probabilities `[n, c]`, of classes of these names."""
+    answers = [dict(zip(names, row.tolist(), strict=True)) for row in probabilities]
+    labels = [max(answer, key=answer.__getitem__) for answer in answers]
+    return [
+        Prediction(label, answer[label], answer)
+        for label, answer in zip(labels, answers, strict=True)
+    ]
 
 
 def _checked(num_classes: int | None, class_names: Sequence[str] | None, pooling: str) -> int:

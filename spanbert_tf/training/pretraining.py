@@ -89,8 +89,8 @@ def pretrain(
     Args:
         settings: How to train.
         corpus: What `prepare_corpus` wrote.
-        encoder: Where to start: folder of a preset or of a Hugging Face checkpoint,
-            `hf://user/repo`, or the name of a size for new weights, see
+        encoder: Where to start: folder of a preset, of a Hugging Face checkpoint or of a SavedModel
+            of `export_encoder`, `hf://user/repo`, or the name of a size for new weights, see
             `SpanBertBackbone.from_preset`.  Heads are new but for those that it has.
         output: Folder of the run.
         bookkeeping: What is written when.  `None`: the defaults.

@@ -11,6 +11,7 @@ from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_
 from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
+from spanbert_tf.restoring import is_saved_model, restore_encoder, restore_tokenizer
 from spanbert_tf.settings import Pretraining
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.training.workers import Workers
@@ -58,6 +59,13 @@ def load_pretrainer(
     elif (Path(encoder) / CONFIG_FILE).is_file() and is_preset(read_config(Path(encoder))):
         backbone = SpanBertBackbone.from_preset(encoder, **dtype)
         pretrainer = _with_heads(backbone, SpanBertTokenizer.from_preset(encoder), heads)
+    elif is_saved_model(Path(encoder)):
+        model = restore_encoder(encoder, settings.dtype)
+        if isinstance(model, SpanBertPretrainer):
+            pretrainer = model
+            _check_heads(pretrainer, heads, encoder)
+        else:
+            pretrainer = _with_heads(model, restore_tokenizer(encoder), heads)
     else:
         pretrainer = load_hugging_face_pretrainer(encoder, settings.dtype, **heads)
     if length > pretrainer.backbone.max_sequence_length and not pretrainer.backbone.long_positions:

@@ -15,9 +15,9 @@ from spanbert_tf import hugging_face
 from spanbert_tf.convert import save_hugging_face
 from spanbert_tf.export.encoder_layers import to_hub_names
 from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
-from spanbert_tf.export.restoring import convert_saved_model, restore_encoder
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.restoring import convert_saved_model, restore_encoder
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 Arrays = dict[str, np.ndarray]
@@ -51,6 +51,7 @@ def tensors_of(features: Arrays) -> list[np.ndarray]:
 
 def sentiment_model(encoder: keras.layers.Layer, *, by_name: bool = False) -> keras.Model:
     """The article's model: three inputs, the embedding, a dense layer with softmax."""
+    keras.utils.set_random_seed(1)  # Of the dense layer and of dropout.
     inputs = [keras.Input(shape=(None,), dtype="int32") for _ in range(3)]
     if by_name:
         names = ("input_word_ids", "input_mask", "input_type_ids")

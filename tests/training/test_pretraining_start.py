@@ -8,6 +8,7 @@ import pytest
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer, SpanBertTokenizer
 from spanbert_tf.convert import load_hugging_face
 from spanbert_tf.data.readers import DataError
+from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.settings import Bookkeeping, Pretraining
 from spanbert_tf.training.pretraining_start import load_pretrainer, make_batches
 from spanbert_tf.training.workers import Workers
@@ -58,6 +59,21 @@ def test_a_pretrainer_keeps_its_heads(folder: Path):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(ValueError, match=r"max_targets=7, but the settings say 20"):
         load_pretrainer(Pretraining(), folder / "pretrainer", folder / "corpus")
+
+
+def test_a_saved_model_is_gone_on_with(folder: Path):
+    backbone = SpanBertBackbone.from_preset(str(folder / "encoder"))
+    pretrainer = SpanBertPretrainer(backbone, max_targets=7)
+    for name, model in (("served", pretrainer), ("served_encoder", backbone)):
+        export_encoder(model, TOKENIZER, folder / name)
+        after = load_pretrainer(Pretraining(max_targets=7), folder / name, folder / "corpus")
+        same = pretrainer if name == "served" else backbone
+        ours = after if name == "served" else after.backbone
+        for one, other in zip(_values(ours), _values(same), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert after.preprocessor.tokenizer.get_vocabulary() == VOCABULARY
+    with pytest.raises(ValueError, match=r"max_targets=7, but the settings say 20"):
+        load_pretrainer(Pretraining(), folder / "served", folder / "corpus")
 
 
 def test_a_hugging_face_checkpoint(folder: Path):

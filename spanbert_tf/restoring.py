@@ -10,36 +10,17 @@ import tensorflow as tf
 
 from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.checkpoint_tensors import own_weights
-from spanbert_tf.export.saved_model import VOCABULARY_FILE
+from spanbert_tf.hugging_face import VOCABULARY_FILE
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 ENCODER_FILE = "encoder.json"
 
-_BY_THE_LOADER = ("name", "trainable", "dtype")  # What is left to the one who loads.
 
-
-def track_encoder(
-    root: tf.train.Checkpoint, model: SpanBertBackbone | SpanBertPretrainer, folder: Path
-) -> None:
-    """Gives a SavedModel `encoder_file`: how to build the encoder, and the heads, it was made of.
-
-    Args:
-        root: Gets the attribute.
-        model: What is exported.
-        folder: Where the file waits until the SavedModel is written.
-    """
-    heads = None
-    backbone = model
-    if isinstance(model, SpanBertPretrainer):
-        backbone = model.backbone
-        heads = {"span_boundary": model.span_boundary, "max_targets": model.max_targets}
-    config = backbone.get_config()
-    config = {name: value for name, value in config.items() if name not in _BY_THE_LOADER}
-    path = folder / ENCODER_FILE
-    path.write_text(json.dumps({"backbone": config, "pretrainer": heads}, indent=2) + "\n", "utf-8")
-    root.encoder_file = tf.saved_model.Asset(str(path))
+def is_saved_model(folder: Path) -> bool:
+    """Whether a folder is a SavedModel's."""
+    return (folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).is_file()
 
 
 def restore_encoder(
