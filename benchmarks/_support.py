@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -32,8 +33,10 @@ def machine(*packages: str) -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
+        facts = dict(re.findall(r"^([\w ]+?)\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE))
+        # Virtual machines hide the name, and generations differ twofold in speed.
+        numbers = " ".join(f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts)
+        model = f"{facts.get('model name', model)} ({numbers})" if numbers else model
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 

@@ -38,9 +38,9 @@ from spanbert_tf.data.blocks import starts_word
 from spanbert_tf.data.corpus import prepare_corpus
 from spanbert_tf.data.preparation import Preparation
 from spanbert_tf.data.pretraining import PretrainingBatches
-from spanbert_tf.export.restoring import restore_encoder
 from spanbert_tf.layers.span_masking import SpanMasking
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.restoring import restore_encoder
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.vocabulary import read_vocabulary
 

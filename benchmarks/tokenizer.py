@@ -13,6 +13,7 @@ import argparse
 import gzip
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras_hub
 import tensorflow as tf
-from _support import data_folder
+from _support import Goal, data_folder, machine, report_goals
 from tokenizers import BertWordPieceTokenizer
 
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -36,8 +37,12 @@ CASES = (
 )
 
 
-def main() -> None:
+GOAL = 4.0  # times KerasHub's
+
+
+def main() -> int:
     arguments = _arguments()
+    print(machine("tensorflow", "keras-hub", "tokenizers"))
     print(
         f"Up to {arguments.paragraphs} paragraphs in batches of {arguments.batch_size}; million "
         f"tokens per second, median of {arguments.rounds} rounds."
@@ -46,10 +51,12 @@ def main() -> None:
         f"{'vocabulary':<12}{'way':<9}{'ours':>7}{'KerasHub':>10}{'ratio':>7}{'HF fast':>9}"
         f"{'ratio':>7}{'paragraphs':>12}{'ours differ':>13}{'KerasHub differ':>17}"
     )
+    goals = []
     for name, lowercase, file in CASES:
         texts = _paragraphs(arguments.data / file, arguments.paragraphs)
         vocabulary = arguments.data / "vocab" / f"bert-base-{name}-vocab.txt"
-        _compare(name, str(vocabulary), lowercase, texts, arguments)
+        goals += _compare(name, str(vocabulary), lowercase, texts, arguments)
+    return report_goals(goals)
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,7 +76,7 @@ def _paragraphs(path: Path, count: int) -> list[str]:
 
 def _compare(
     name: str, vocabulary: str, lowercase: bool, texts: list[str], arguments: argparse.Namespace
-) -> None:
+) -> list[Goal]:
     peers = {
         "ours": SpanBertTokenizer(vocabulary, lowercase=lowercase),
         "KerasHub": keras_hub.models.BertTokenizer(
@@ -108,6 +115,7 @@ def _compare(
     tokens = sum(map(len, expected))
     speed = {key: tokens / value / 1e6 for key, value in seconds.items()}
     reference_speed = speed["HF", "HF"]
+    goals = []
     for way in ("call", "tf.data"):
         ours, theirs = speed[way, "ours"], speed[way, "KerasHub"]
         print(
@@ -116,6 +124,9 @@ def _compare(
             f"{differ['ours']:>13}{differ['KerasHub']:>17}",
             flush=True,
         )
+        claim = f"tokenisation, {name}, {way}, against KerasHub"
+        goals.append(Goal(claim, ours / theirs, GOAL))
+    return goals
 
 
 def _each(tokenize: Callable[[list[str]], Any], batches: list[list[str]]) -> None:
@@ -148,4 +159,4 @@ def _take_turns(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
