@@ -21,6 +21,16 @@ def data_folder() -> Path:
     return Path(os.environ.get("SPANBERT_DATA") or default)
 
 
+MINILM = "minilm"
+
+
+def encoder_source(name: str) -> str | Path:
+    """What `load_backbone` takes for the name of an encoder: `minilm`, or a handle as it is."""
+    from spanbert_tf.convert import bundled_minilm
+
+    return bundled_minilm() if name == MINILM else name
+
+
 def read_movie_reviews(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in sorted(archive.namelist()) if name.endswith(".txt")]

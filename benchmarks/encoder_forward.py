@@ -31,10 +31,10 @@ from _support import (
     report_goals,
     time_in_turn,
 )
-from ai_edge_litert.interpreter import Interpreter
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
-from spanbert_tf.export.litert import NETWORK_FILE, SIGNATURE, export_litert_encoder
+from spanbert_tf.export.litert import NETWORK_FILE, export_litert_encoder
+from spanbert_tf.export.litert_loading import signature_runner
 
 SIZE = {
     "vocabulary_size": 28_996,
@@ -76,9 +76,8 @@ def our_side_in_litert(shape: tuple[int, int]) -> Callable[[], object]:
     tokenizer = SpanBertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     with tempfile.TemporaryDirectory() as folder:
         export_litert_encoder(SpanBertBackbone(**SIZE), tokenizer, Path(folder) / "encoder")
-        network = (Path(folder) / "encoder" / NETWORK_FILE).read_bytes()
-    interpreter = Interpreter(model_content=network, num_threads=os.cpu_count())
-    run, features = interpreter.get_signature_runner(SIGNATURE), make_features(shape)
+        run = signature_runner(Path(folder) / "encoder" / NETWORK_FILE, os.cpu_count())
+    features = make_features(shape)
     return lambda: run(**features)
 
 

@@ -38,12 +38,9 @@ from _extractive_qa import (
     judge,
     read_questions,
 )
-from _support import data_folder, machine
+from _support import MINILM, data_folder, encoder_source, machine
 
 from spanbert_tf import SpanBertTokenizer, load_backbone
-from spanbert_tf.convert import bundled_minilm
-
-MINILM = "minilm"
 
 
 def main() -> None:
@@ -80,8 +77,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         first = None
         for name in arguments.encoders:
-            source = bundled_minilm() if name == MINILM else name
-            backbone, tokenizer = load_backbone(source, arguments.dtype)
+            backbone, tokenizer = load_backbone(encoder_source(name), arguments.dtype)
             sides = encoded(tuple(tokenizer.get_vocabulary()), tokenizer.lowercase)
             result = judge(backbone, *sides, seed, arguments.learning_rate)
             first = first or result

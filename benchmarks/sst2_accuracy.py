@@ -19,16 +19,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from _support import Goal, data_folder, machine, report_goals
+from _support import MINILM, Goal, data_folder, encoder_source, machine, report_goals
 
 import spanbert_tf
 from spanbert_tf import SpanBertTextClassifier, SpanBertTextClassifierPreprocessor
-from spanbert_tf.convert import bundled_minilm
 from spanbert_tf.data.readers import Example, read_examples
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 
-MINILM = "minilm"
 CLASS_NAMES = ("0", "1")
 SEQUENCE_LENGTH = 128
 BATCH_SIZE = 64
@@ -38,9 +36,7 @@ ACCURACY_GOAL, LOSS_GOAL = 0.885, -0.005
 
 def train(encoder: str, examples: list[Example], seed: int) -> SpanBertTextClassifier:
     keras.utils.set_random_seed(seed)
-    backbone, tokenizer = spanbert_tf.load_backbone(
-        bundled_minilm() if encoder == MINILM else encoder
-    )
+    backbone, tokenizer = spanbert_tf.load_backbone(encoder_source(encoder))
     classifier = SpanBertTextClassifier(
         backbone,
         preprocessor=SpanBertTextClassifierPreprocessor(tokenizer, SEQUENCE_LENGTH),

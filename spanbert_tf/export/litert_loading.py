@@ -125,7 +125,7 @@ class _TextNetwork:
                 lambda text, pair: preprocessor((text, pair)), [strings, strings], autograph=False
             ),
         }
-        self._run = _signature_runner(folder / NETWORK_FILE, num_threads)
+        self._run = signature_runner(folder / NETWORK_FILE, num_threads)
         self._lock = threading.Lock()  # An interpreter has but one set of tensors.
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> np.ndarray:
@@ -157,7 +157,12 @@ class _TextNetwork:
         return outputs
 
 
-def _signature_runner(network: Path, num_threads: int) -> Callable[..., dict[str, np.ndarray]]:
+def signature_runner(network: Path, num_threads: int) -> Callable[..., dict[str, np.ndarray]]:
+    """Loads a network: a function of the features' names, for one thread at a time.
+
+    Raises:
+        ModuleNotFoundError: `ai-edge-litert` is not installed.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:

@@ -32,8 +32,7 @@ class SparingAdamW(keras.optimizers.AdamW):
         grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
         if not self.built or tf.executing_eagerly() or tf.distribute.has_strategy():
             return super().apply(grads, trainable_variables)
-        clip_norm, self.global_clipnorm = self.global_clipnorm, None
-        scale = tf.constant(1.0)
+        clip_norm, scale = self.global_clipnorm, tf.constant(1.0)
         if clip_norm:  # Outside of XLA, which sums on one core.
             norm = tf.linalg.global_norm([grad for grad in grads if grad is not None])
             scale = clip_norm / tf.maximum(norm, clip_norm)
@@ -46,6 +45,7 @@ class SparingAdamW(keras.optimizers.AdamW):
             jit_compile=True,
             autograph=False,
         )
+        self.global_clipnorm = None
         try:
             return fused(scale, *grads)
         finally:

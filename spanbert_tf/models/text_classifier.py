@@ -17,7 +17,6 @@ from spanbert_tf.models.head_weights import HeadWeights
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 from spanbert_tf.models.texts_in_memory import TextsInMemory
-from spanbert_tf.settings import POOLINGS
 
 __all__ = [
     "Prediction",
@@ -94,7 +93,7 @@ class SpanBertTextClassifier(TextsInMemory, HeadWeights, TextClassifier):
     ) -> None:
         if num_classes is None and class_names is not None:
             num_classes = len(class_names)
-        num_classes = _checked(num_classes, class_names, pooling)
+        num_classes = _checked(num_classes, class_names)
         _check_lengths(backbone, preprocessor)
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -235,7 +234,7 @@ def named_predictions(probabilities: np.ndarray, names: Sequence[str]) -> list[P
     ]
 
 
-def _checked(num_classes: int | None, class_names: Sequence[str] | None, pooling: str) -> int:
+def _checked(num_classes: int | None, class_names: Sequence[str] | None) -> int:
     """The number of classes, if what the head is made of fits."""
     if num_classes is None or num_classes < 2:
         raise ValueError(f"`num_classes` must be at least 2, but is {num_classes}.")
@@ -245,8 +244,6 @@ def _checked(num_classes: int | None, class_names: Sequence[str] | None, pooling
         raise ValueError(
             f"`class_names` must be {num_classes} different names, but are {list(class_names)}."
         )
-    if pooling not in POOLINGS:
-        raise ValueError(f"`pooling` must be one of {POOLINGS}, but is {pooling!r}.")
     return num_classes
 
 
