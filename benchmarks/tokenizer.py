@@ -35,8 +35,6 @@ CASES = (
     ("uncased", True, "pretrain_en/enwiki-00.txt.gz"),
     ("chinese", True, "pretrain_zh/lctt.txt.gz"),
 )
-
-
 GOAL = 4.0  # times KerasHub's
 
 

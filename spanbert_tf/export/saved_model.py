@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.hugging_face import VOCABULARY_FILE
+from spanbert_tf.layers.attention import graphs_for_elsewhere
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.restoring import ENCODER_FILE
@@ -47,7 +48,7 @@ def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) ->
         FileExistsError: `path` exists and `overwrite` is false.
         ValueError: The graph has an operation that TF Serving lacks.
     """
-    with atomic_folder(path, overwrite) as folder:
+    with atomic_folder(path, overwrite) as folder, graphs_for_elsewhere():
         yield folder
         unknown = custom_operations(folder) - SERVABLE_CUSTOM_OPS
         if unknown:

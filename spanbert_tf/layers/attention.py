@@ -3,6 +3,9 @@
 Letters: b batch, s sequence, p positions, h heads, d width of a head, H hidden (= h * d).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -20,6 +23,8 @@ Shape = tuple[int | None, ...]
 MASKED_SCORE = float(np.finfo("float32").min) / 2
 
 BFLOAT16_ROUNDING = 2.0**-8  # relative
+
+_runs_elsewhere: ContextVar[bool] = ContextVar("_runs_elsewhere", default=False)
 
 
 def attention_bias(padding_mask: Any) -> Any:
@@ -63,13 +68,24 @@ def finite_bias(bias: Any, dtype: str) -> Any:
     return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
 
 
+@contextmanager
+def graphs_for_elsewhere() -> Iterator[None]:
+    """Within it graphs are made that hold on any machine, whatever kernels this one has."""
+    token = _runs_elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _runs_elsewhere.reset(token)
+
+
 def softmax_sums_in_float32(dtype: Any) -> bool:
     """Whether a softmax in bfloat16 gives what one in float32 gives, rounded.
 
     If so, scores need no cast to float32 and back, which would double what is read and written.
     """
-    name = keras.backend.standardize_dtype(dtype)
-    return name == "bfloat16" and keras.config.backend() == "tensorflow" and _try_softmax()
+    if keras.backend.standardize_dtype(dtype) != "bfloat16" or _runs_elsewhere.get():
+        return False
+    return keras.config.backend() == "tensorflow" and _try_softmax()
 
 
 @cache

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from spanbert_tf.export import saved_model
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.saved_model import custom_operations
+from spanbert_tf.layers.attention import softmax_sums_in_float32
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -322,3 +324,18 @@ def test_too_short_sequences_are_refused(tmp_path: Path, tokenizer: SpanBertToke
     with pytest.raises(ValueError, match="sequence_length"):
         export_preprocessor(tokenizer, tmp_path / "1", sequence_length=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_softmax_of_bfloat16_is_left_in_float32(
+    tmp_path: Path, backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
+):
+    """Where it is served, no kernel may sum a softmax of bfloat16 in float32."""
+    assert softmax_sums_in_float32("bfloat16"), "TensorFlow without oneDNN?"
+    half = SpanBertBackbone.from_config({**backbone.get_config(), "dtype": "mixed_bfloat16"})
+    export_encoder(half, tokenizer, tmp_path / "1")
+    model = saved_model_pb2.SavedModel.FromString((tmp_path / "1" / "saved_model.pb").read_bytes())
+    functions = model.meta_graphs[0].graph_def.library.function
+    nodes = [node for function in functions for node in function.node_def if node.op == "Softmax"]
+    assert nodes
+    assert {node.attr["T"].type for node in nodes} == {tf.float32.as_datatype_enum}
