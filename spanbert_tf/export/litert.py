@@ -20,6 +20,7 @@ from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.export.saved_model import write_vocabulary
 from spanbert_tf.export.serving import check_classifier
 from spanbert_tf.features import ENCODER_FEATURES
+from spanbert_tf.layers.onednn import graphs_for_elsewhere
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.text_classifier import SpanBertTextClassifier
 from spanbert_tf.settings import LITERT_WEIGHTS
@@ -148,7 +149,8 @@ def _write(
     specs = [tf.TensorSpec([None, None], of.dtype, of.name) for of in ENCODER_FEATURES]
     root = tf.train.Checkpoint()
     root.variables = [variable.value for variable in network.variables]
-    signature = tf.function(run, autograph=False).get_concrete_function(*specs)
+    with graphs_for_elsewhere():
+        signature = tf.function(run, autograph=False).get_concrete_function(*specs)
     with atomic_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as saved:
         tf.saved_model.save(root, saved, signatures={SIGNATURE: signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)

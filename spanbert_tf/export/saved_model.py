@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.hugging_face import VOCABULARY_FILE
-from spanbert_tf.layers.attention import graphs_for_elsewhere
+from spanbert_tf.layers.onednn import graphs_for_elsewhere
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.restoring import ENCODER_FILE

@@ -3,10 +3,6 @@
 Letters: b batch, s sequence, p positions, h heads, d width of a head, H hidden (= h * d).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
 from typing import Any
 
 import keras
@@ -15,16 +11,13 @@ from keras import ops
 
 from spanbert_tf.layers.elementwise import Dropout
 from spanbert_tf.layers.gathering import take_positions
+from spanbert_tf.layers.onednn import softmax_sums_in_float32
 
 Shape = tuple[int | None, ...]
 
 # Half of float32's lowest value: added to a score it stays finite, so that a row which is all
 # padding averages evenly instead of becoming NaN.
 MASKED_SCORE = float(np.finfo("float32").min) / 2
-
-BFLOAT16_ROUNDING = 2.0**-8  # relative
-
-_runs_elsewhere: ContextVar[bool] = ContextVar("_runs_elsewhere", default=False)
 
 
 def attention_bias(padding_mask: Any) -> Any:
@@ -66,38 +59,6 @@ def finite_bias(bias: Any, dtype: str) -> Any:
     Under mixed float16 Keras casts it on its way into a layer, to minus infinity.
     """
     return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
-
-
-@contextmanager
-def graphs_for_elsewhere() -> Iterator[None]:
-    """Within it graphs are made that hold on any machine, whatever kernels this one has."""
-    token = _runs_elsewhere.set(True)
-    try:
-        yield
-    finally:
-        _runs_elsewhere.reset(token)
-
-
-def softmax_sums_in_float32(dtype: Any) -> bool:
-    """Whether a softmax in bfloat16 gives what one in float32 gives, rounded.
-
-    If so, scores need no cast to float32 and back, which would double what is read and written.
-    """
-    if keras.backend.standardize_dtype(dtype) != "bfloat16" or _runs_elsewhere.get():
-        return False
-    return keras.config.backend() == "tensorflow" and _try_softmax()
-
-
-@cache
-def _try_softmax() -> bool:
-    # oneDNN's softmax is such a one, TensorFlow's own is not, and no API says which of them runs.
-    import tensorflow as tf
-
-    with tf.init_scope():
-        scores = tf.cast(tf.reshape(tf.linspace(-3.0, 3.0, 512), (1, 1, 1, -1)), tf.bfloat16)
-        exact = tf.nn.softmax(tf.cast(scores, tf.float32))
-        error = tf.abs(tf.cast(tf.nn.softmax(scores), tf.float32) / exact - 1)
-        return bool(tf.reduce_max(error) < BFLOAT16_ROUNDING)
 
 
 def _bias(is_seen: Any) -> Any:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from spanbert_tf.layers.onednn import normalizes_in_one_pass, one_pass_layer_norm
 from spanbert_tf.layers.random_bits import threefry_2x32
 
 VALUES_A_DRAW = 4  # of 16 bits, from two words of 32
@@ -175,6 +176,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if not training:
+            if normalizes_in_one_pass(inputs.dtype):
+                gamma, beta = (ops.cast(w, inputs.dtype) for w in (self.gamma, self.beta))
+                return one_pass_layer_norm(inputs, gamma, beta, self.epsilon)
             # Keras' own form passes over the inputs twice as often.
             centred, scale = _centred(inputs, self.epsilon)
             gamma, beta = (ops.cast(w, centred.dtype) for w in (self.gamma, self.beta))

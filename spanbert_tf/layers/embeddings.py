@@ -92,7 +92,9 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
             ops.one_hot(segment_ids, self.num_segments, dtype=self.compute_dtype),
             ops.convert_to_tensor(self.segment_embeddings),
         )
-        x = self.layer_norm(tokens + positions + segments, training=training)
+        # In this order, as TensorFlow adds what has the same shape first, where it knows shapes: so
+        # a batch of several rows has the same bits whether it does or not.
+        x = self.layer_norm(tokens + segments + positions, training=training)
         return self.output_dropout(x, training=training)
 
     def _positions(self, length: Any, position_ids: Any) -> Any:

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from spanbert_tf.export import saved_model
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.saved_model import custom_operations
-from spanbert_tf.layers.attention import softmax_sums_in_float32
+from spanbert_tf.layers.onednn import softmax_sums_in_float32
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenizer import SpanBertTokenizer
