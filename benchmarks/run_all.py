@@ -57,7 +57,7 @@ BENCHMARKS = (
     Benchmark("one_sentence", quick="--rounds 3 --calls 20"),
     Benchmark("finetune_sst2", quick="--rounds 1 --stretch 2"),
     Benchmark("long_text", quick="--rounds 1 --tokens 512 2048 --batches"),
-    Benchmark("documents"),
+    Benchmark("documents", "--reviews 1000 --folds 2"),
     Benchmark("padding", quick=""),
     Benchmark("pretraining_step"),
     Benchmark("step_profile"),
