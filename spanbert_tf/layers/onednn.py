@@ -75,7 +75,7 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, epsilon: float, scale: float) -> 
     rows = tf.raw_ops.PlaceholderWithDefault(input=rows, shape=(1,))
     none = tf.zeros((0,))
     normal = tf.raw_ops.FusedBatchNormV3(
-        x=tf.reshape(x, tf.concat(([1], rows, [x.shape[-1], 1]), axis=0)),
+        x=tf.reshape(x, tf.concat(([1], rows, [gamma.shape[0], 1]), axis=0)),
         scale=tf.fill(rows, scale),
         offset=tf.fill(rows, 0.0),
         mean=none,

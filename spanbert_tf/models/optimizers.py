@@ -12,7 +12,8 @@ class SparingAdamW(keras.optimizers.AdamW):
     """AdamW without weight decay on biases and layer norms, as BERT is trained.
 
     In a TensorFlow graph the whole update but for the norm that clipping measures is one XLA
-    program: few passes over weights and moments in place of a dozen.
+    program: few passes over weights and moments in place of a dozen.  The gradient of an embedding
+    is not made in full there: only rows of word pieces in the batch are other than zero.
 
     Takes the arguments of `keras.optimizers.AdamW`, which would forget the exception when saved.
     """
@@ -27,29 +28,72 @@ class SparingAdamW(keras.optimizers.AdamW):
         """Updates the variables; see `keras.Optimizer.apply`."""
         if keras.config.backend() != "tensorflow":
             return super().apply(grads, trainable_variables)
-        # An embedding's gradient has a row for each token.  Their sum per word piece is what
-        # clipping must measure, and XLA is slow at summing.
-        grads = [None if grad is None else tf.convert_to_tensor(grad) for grad in grads]
+        apply = super().apply
         if not self.built or tf.executing_eagerly() or tf.distribute.has_strategy():
-            return super().apply(grads, trainable_variables)
+            return apply([_in_full(grad) for grad in grads], trainable_variables)
+        summed = _summed_rows if self._can_update_by_rows() else _in_full
+        grads = [summed(grad) for grad in grads]
         clip_norm, scale = self.global_clipnorm, tf.constant(1.0)
         if clip_norm:  # Outside of XLA, which sums on one core.
             norm = tf.linalg.global_norm([grad for grad in grads if grad is not None])
             scale = clip_norm / tf.maximum(norm, clip_norm)
-        update = super().apply
-        fused = tf.function(
-            lambda scale, *grads: update(
-                [None if grad is None else grad * tf.cast(scale, grad.dtype) for grad in grads],
-                trainable_variables,
-            ),
-            jit_compile=True,
-            autograph=False,
-        )
+
+        variables = trainable_variables or self._trainable_variables
+        updated_by_rows = []
+        for place, grad in enumerate(grads):
+            if isinstance(grad, tf.IndexedSlices):
+                self._add_rows(variables[place], grad, scale)
+                grads[place] = None
+                updated_by_rows.append(place)
+
+        def update(scale: Any, *grads: Any) -> Any:
+            scaled = [None if grad is None else grad * tf.cast(scale, grad.dtype) for grad in grads]
+            for place in updated_by_rows:
+                scaled[place] = tf.zeros(variables[place].shape, variables[place].dtype)
+            return apply(scaled, trainable_variables)
+
         self.global_clipnorm = None
         try:
-            return fused(scale, *grads)
+            return tf.function(update, jit_compile=True, autograph=False)(scale, *grads)
         finally:
             self.global_clipnorm = clip_norm
+
+    def _can_update_by_rows(self) -> bool:
+        # Nothing else may look at the gradients, and moments must decay by a factor, not vanish.
+        others = (self.clipnorm, self.clipvalue, self.gradient_accumulation_steps)
+        return not any(others) and self.beta_1 > 0 and self.beta_2 > 0
+
+    def _add_rows(self, variable: Any, rows: tf.IndexedSlices, scale: Any) -> None:
+        """Adds a gradient of some rows to the moments of these.
+
+        An update by a gradient of zeros, which reads and writes none, then gives what one by the
+        gradient does: of a moment it leaves beta, of a gradient it takes 1 - beta.
+        """
+        index = self._get_variable_index(variable)
+        values = rows.values * tf.cast(scale, rows.values.dtype)
+        for moments, beta, added in (
+            (self._momentums, self.beta_1, values),
+            (self._velocities, self.beta_2, tf.square(values)),
+        ):
+            added = tf.cast(added * ((1 - beta) / beta), moments[index].dtype)
+            moments[index].value.scatter_add(tf.IndexedSlices(added, rows.indices))
+
+
+def _in_full(grad: Any) -> Any:
+    """The gradient as a tensor: an embedding's has a row for each token.
+
+    Their sum for each word piece is what clipping must measure, and XLA is slow at summing.
+    """
+    return None if grad is None else tf.convert_to_tensor(grad)
+
+
+def _summed_rows(grad: Any) -> Any:
+    """The gradient in full, or an embedding's with one row for each word piece that there is."""
+    if not isinstance(grad, tf.IndexedSlices):
+        return _in_full(grad)
+    indices, places = tf.unique(grad.indices)
+    values = tf.math.unsorted_segment_sum(grad.values, places, tf.size(indices))
+    return tf.IndexedSlices(values, indices, grad.dense_shape)
 
 
 def default_optimizer(
