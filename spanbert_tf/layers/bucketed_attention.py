@@ -108,18 +108,31 @@ class BucketedSelfAttention(MultiHeadSelfAttention):
         )
         mixed = ops.reshape(mixed, (batch, m * k, self.hidden_dim))
         if self.global_first_token:
-            first = self.attend(
-                ops.reshape(query, blocks)[:, 0, :, :1],
-                _whole(key, blocks),
-                _whole(value, blocks),
-                bias[:, None, None],
-                training,
-            )
+            first = self._attend_from_first(query, key, value, bias, blocks, training)
             first = ops.reshape(first, (batch, 1, self.hidden_dim))
             mixed = ops.concatenate([first[:, :length], mixed[:, 1:length]], axis=1)
         else:
             mixed = mixed[:, :length]
         return mixed if positions is None else take_positions(mixed, positions)
+
+    def _attend_from_first(
+        self, query: Any, key: Any, value: Any, bias: Any, blocks: tuple, training: bool | None
+    ) -> Any:
+        """What the first token takes from all, `[b, h, 1, d]`.
+
+        Keys and values stay in their blocks: laying them out by heads would copy them all.
+        """
+        batch, m, heads, k, _ = blocks
+        query = ops.reshape(query, blocks)[:, :1, :, 0, :, None]  # [b, 1, h, d, 1]
+        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
+        scores = ops.matmul(ops.reshape(key, blocks), query)  # [b, m, h, k, 1]
+        scores = ops.reshape(ops.transpose(scores[..., 0], (0, 2, 1, 3)), (batch, heads, m * k))
+        probabilities = ops.softmax(ops.cast(scores, bias.dtype) + bias[:, None], axis=-1)
+        probabilities = ops.cast(probabilities, value.dtype)
+        probabilities = self.probability_dropout(probabilities, training=training)
+        shares = ops.transpose(ops.reshape(probabilities, (batch, heads, m, k)), (0, 2, 1, 3))
+        mixed = ops.matmul(shares[..., None, :], ops.reshape(value, blocks))  # [b, m, h, 1, d]
+        return ops.cast(ops.sum(ops.cast(mixed, bias.dtype), axis=1), value.dtype)
 
     def _window(self, x: Any, blocks: tuple) -> Any:
         """Keys or values `[b * m, h, k, d]` to those that each block sees, `[b * m, h, w, d]`."""
@@ -172,13 +185,6 @@ def _check_bias(bias: Any) -> None:
             f"bucketed attention takes a bias of shape [batch, 1, 1, sequence], as attention_bias "
             f"makes; received shape {shape}: rows of several texts need attention='dense'"
         )
-
-
-def _whole(x: Any, blocks: tuple) -> Any:
-    """Keys or values `[b * m, h, k, d]` to `[b, h, m * k, d]`."""
-    batch, m, heads, k, head_dim = blocks
-    x = ops.transpose(ops.reshape(x, blocks), (0, 2, 1, 3, 4))
-    return ops.reshape(x, (batch, heads, m * k, head_dim))
 
 
 def _at_least(least: int, x: Any) -> Any:
