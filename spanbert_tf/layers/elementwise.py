@@ -183,63 +183,12 @@ class LayerNormalization(keras.layers.LayerNormalization):
             centred, scale = _centred(inputs, self.epsilon)
             gamma, beta = (ops.cast(w, centred.dtype) for w in (self.gamma, self.beta))
             return ops.cast(centred * (scale * gamma) + beta, self.compute_dtype)
+        # Tensors, as variables inside a function with its own gradient would need one of theirs.
+        gamma, beta = (ops.convert_to_tensor(w) + 0.0 for w in (self.gamma, self.beta))
         # Flat, so that layers with other shapes share the programs.
         x = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        x = _normalized(self.epsilon, self.compute_dtype)(x, *self._weight_tensors())
+        x = _normalized(self.epsilon, self.compute_dtype)(x, gamma, beta)
         return ops.reshape(x, ops.shape(inputs))
-
-    def _weight_tensors(self) -> tuple[Any, Any]:
-        # Not the variables: in a function with its own gradient these would need one of theirs.
-        return ops.convert_to_tensor(self.gamma) + 0.0, ops.convert_to_tensor(self.beta) + 0.0
-
-
-@keras.saving.register_keras_serializable("spanbert_tf")
-class AddAndNorm(LayerNormalization):
-    """Ends a sublayer: what it made, after dropout, is added to what it was given; layer norm.
-
-    In training these are one pass over memory, and their gradients another.
-
-    Args:
-        dropout: Rate of dropout on what the sublayer made.
-        epsilon: Added to the variance.
-        **kwargs: `name`, `dtype`.
-
-    Call arguments:
-        x: float `[..., H]`, what the sublayer was given.
-        y: As `x`, what it made.
-        training: Whether dropout is active and the gradient needed.
-
-    Returns:
-        As `x`.
-    """
-
-    def __init__(
-        self, dropout: float = 0.0, epsilon: float = LAYER_NORM_EPSILON, **kwargs: Any
-    ) -> None:
-        super().__init__(epsilon, **kwargs)
-        self.dropout = dropout
-        if dropout:
-            self.seed_generator = keras.random.SeedGenerator()
-
-    def build(self, x_shape: tuple[int | None, ...], y_shape: Any = None) -> None:
-        super().build(x_shape)
-
-    def call(  # type: ignore[override]
-        self, x: Any, y: Any, training: bool | None = None
-    ) -> Any:
-        if not training or not self.dropout:
-            return super().call(x + y, training=training)
-        flat_x, flat_y = (ops.reshape(each, (-1, x.shape[-1])) for each in (x, y))
-        bits = random_int16(flat_y, self.seed_generator.next())
-        function = _sum_normalized(self.epsilon, self.compute_dtype, self.dropout)
-        normal = function(flat_x, flat_y, bits, *self._weight_tensors())
-        return ops.reshape(normal, ops.shape(x))
-
-    def compute_output_shape(self, x_shape: Any, y_shape: Any = None) -> Any:
-        return x_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "dropout": self.dropout}
 
 
 def _normalized(epsilon: float, dtype: str) -> Any:
@@ -254,38 +203,6 @@ def _normalized(epsilon: float, dtype: str) -> Any:
         return outputs, gradient
 
     return normalized
-
-
-def _sum_normalized(epsilon: float, dtype: str, rate: float) -> Any:
-    @ops.custom_gradient
-    def normalized(x: Any, y: Any, bits: Any, gamma: Any, beta: Any) -> Any:
-        outputs, normal, scale = _sum_normalization(x, y, bits, gamma, beta, epsilon, dtype, rate)
-
-        def gradient(*args: Any, upstream: Any = None) -> Any:
-            upstream = args[0] if upstream is None else upstream
-            d_x, d_y, d_gamma, d_beta = _sum_normalization_gradient(
-                normal, scale, bits, gamma, upstream, x.dtype, rate
-            )
-            return d_x, d_y, None, d_gamma, d_beta
-
-        return outputs, gradient
-
-    return normalized
-
-
-@fused
-def _sum_normalization(
-    x: Any, y: Any, bits: Any, gamma: Any, beta: Any, epsilon: float, dtype: str, rate: float
-) -> Any:
-    return _normalization(x + _where_kept(y, bits, rate), gamma, beta, epsilon, dtype)
-
-
-@fused
-def _sum_normalization_gradient(
-    normal: Any, scale: Any, bits: Any, gamma: Any, upstream: Any, dtype: Any, rate: float
-) -> Any:
-    d_x, d_gamma, d_beta = _normalization_gradient(normal, scale, gamma, upstream, dtype)
-    return d_x, _where_kept(d_x, bits, rate), d_gamma, d_beta
 
 
 @fused

@@ -10,7 +10,7 @@ from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
 from spanbert_tf.layers.bucketed_attention import BucketedSelfAttention, check_blocks
-from spanbert_tf.layers.elementwise import AddAndNorm, exact_gelu
+from spanbert_tf.layers.elementwise import Dropout, LayerNormalization, exact_gelu
 from spanbert_tf.layers.gathering import take_positions
 from spanbert_tf.settings import ATTENTIONS
 
@@ -75,9 +75,7 @@ class TransformerLayer(keras.layers.Layer):
         initializer = keras.initializers.serialize(self.kernel_initializer)
         dtype = self.dtype_policy
         self.attention = self._make_attention(initializer)
-        self.attention_layer_norm = AddAndNorm(
-            self.dropout, dtype=dtype, name="attention_layer_norm"
-        )
+        self.attention_layer_norm = LayerNormalization(dtype=dtype, name="attention_layer_norm")
         self.intermediate_dense = keras.layers.Dense(
             self.intermediate_dim,
             kernel_initializer=keras.initializers.get(initializer),
@@ -90,7 +88,8 @@ class TransformerLayer(keras.layers.Layer):
             dtype=dtype,
             name="output_dense",
         )
-        self.output_layer_norm = AddAndNorm(self.dropout, dtype=dtype, name="output_layer_norm")
+        self.output_layer_norm = LayerNormalization(dtype=dtype, name="output_layer_norm")
+        self.hidden_dropout = Dropout(self.dropout, dtype=dtype, name="hidden_dropout")
 
         self.attention.build(input_shape)
         self.attention_layer_norm.build((None, hidden_dim))
@@ -120,9 +119,11 @@ class TransformerLayer(keras.layers.Layer):
         # From here on tokens do not see each other: flat [b * s, H] keeps the products at rank 2.
         x = ops.reshape(x, (-1, self.hidden_dim))
         attended = ops.reshape(attended, (-1, self.hidden_dim))
-        x = self.attention_layer_norm(x, attended, training=training)
+        attended = self.hidden_dropout(attended, training=training)
+        x = self.attention_layer_norm(x + attended, training=training)
         y = exact_gelu(self.intermediate_dense(x), training=training)
-        x = self.output_layer_norm(x, self.output_dense(y), training=training)
+        y = self.hidden_dropout(self.output_dense(y), training=training)
+        x = self.output_layer_norm(x + y, training=training)
         return ops.reshape(x, (-1, length, self.hidden_dim))
 
     def compute_output_shape(

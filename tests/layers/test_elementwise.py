@@ -12,14 +12,13 @@ import pytest
 import tensorflow as tf
 
 from spanbert_tf.layers.elementwise import (
-    AddAndNorm,
     Dropout,
     LayerNormalization,
     exact_gelu,
     fused,
     random_int16,
 )
-from tests.layer_checks import as_numpy, check_layer, randomize
+from tests.layer_checks import as_numpy, randomize
 from tests.layers.threefry import threefry
 
 SPEC = tf.TensorSpec([None], tf.float32)
@@ -60,52 +59,6 @@ def test_layer_norm_in_training_is_layer_norm(shape: tuple[int, ...]):
 
     for ours, theirs in zip(run(training=True), run(training=False), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("shape", [(3, 7), (2, 5, 7)])
-def test_add_and_norm_is_dropout_sum_and_layer_norm(shape: tuple[int, ...], dropout: float):
-    layer = AddAndNorm(dropout)
-    layer.build((None, 7))
-    randomize(layer)
-    generator = np.random.default_rng(0)
-    x, y = (tf.constant(generator.normal(2, 3, shape), tf.float32) for _ in range(2))
-    drop, norm = Dropout(dropout), LayerNormalization()
-    norm.build((None, 7))
-    norm.set_weights(layer.get_weights())
-
-    def fused(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        if dropout:
-            layer.seed_generator.state.assign([1, 2])
-        return layer(x, y, training=True)
-
-    def plain(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        if dropout:
-            drop.seed_generator.state.assign([1, 2])
-        return norm(x + drop(y, training=True))
-
-    graph = tf.function(lambda x, y: value_and_weight_gradients(fused, layer, x, y))
-    expected = value_and_weight_gradients(plain, norm, x, y)
-    for ours in (value_and_weight_gradients(fused, layer, x, y), graph(x, y)):
-        for our, their in zip(ours, expected, strict=True):
-            np.testing.assert_allclose(our, their, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(layer(x, y), norm(x + y), atol=1e-6)
-
-
-def value_and_weight_gradients(
-    function: Any, layer: keras.Layer, *tensors: tf.Tensor
-) -> list[tf.Tensor]:
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        value = function(*tensors)
-        loss = tf.reduce_sum(tf.sin(value))
-    sources = [*tensors, *(weight.value for weight in layer.trainable_variables)]
-    return [value, *tape.gradient(loss, sources)]
-
-
-def test_add_and_norm_passes_the_checks_of_layers(tmp_path: Path):
-    x, y = np.random.default_rng(0).standard_normal((2, 3, 4, 7)).astype("float32")
-    check_layer(lambda **kwargs: AddAndNorm(0.1, **kwargs), (x, y), tmp_path)
 
 
 def test_layer_norm_of_half_precision_is_computed_in_float32():
