@@ -177,12 +177,16 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, p, s]
-        if training or not softmax_sums_in_float32(value.dtype):
-            scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
-        probabilities = ops.cast(probabilities, value.dtype)
-        probabilities = self.probability_dropout(probabilities, training=training)
+        probabilities = self.probabilities(scores, bias, training)
         return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
+
+    def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
+        """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
+        dtype = scores.dtype
+        if training or not softmax_sums_in_float32(dtype):
+            scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
+        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
+        return self.probability_dropout(ops.cast(probabilities, dtype), training=training)
 
     def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
         """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""

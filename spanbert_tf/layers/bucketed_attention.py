@@ -126,10 +126,8 @@ class BucketedSelfAttention(MultiHeadSelfAttention):
         query = ops.reshape(query, blocks)[:, :1, :, 0, :, None]  # [b, 1, h, d, 1]
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
         scores = ops.matmul(ops.reshape(key, blocks), query)  # [b, m, h, k, 1]
-        scores = ops.reshape(ops.transpose(scores[..., 0], (0, 2, 1, 3)), (batch, heads, m * k))
-        probabilities = ops.softmax(ops.cast(scores, bias.dtype) + bias[:, None], axis=-1)
-        probabilities = ops.cast(probabilities, value.dtype)
-        probabilities = self.probability_dropout(probabilities, training=training)
+        scores = ops.reshape(ops.transpose(scores[..., 0], (0, 2, 1, 3)), (batch, heads, 1, m * k))
+        probabilities = self.probabilities(scores, bias[:, None, None], training)
         shares = ops.transpose(ops.reshape(probabilities, (batch, heads, m, k)), (0, 2, 1, 3))
         mixed = ops.matmul(shares[..., None, :], ops.reshape(value, blocks))  # [b, m, h, 1, d]
         return ops.cast(ops.sum(ops.cast(mixed, bias.dtype), axis=1), value.dtype)

@@ -19,7 +19,7 @@ SETTINGS = {
 
 def train(optimizer: keras.optimizers.Optimizer, *, graph: bool) -> list[np.ndarray]:
     """Three steps over an embedding, whose gradient is sparse, and a bias."""
-    table = keras.Variable(np.arange(15, dtype="float32").reshape(5, 3) / 10, name="table")
+    table = keras.Variable(np.arange(10, 25, dtype="float32").reshape(5, 3) / 10, name="table")
     bias = keras.Variable(np.ones(3, "float32"), name="bias")
     optimizer.build([table, bias])
 
@@ -61,7 +61,7 @@ def test_fused_and_plain_updates_are_those_of_keras(changed: dict[str, Any]):
         for ours, theirs in zip(
             train(SparingAdamW(**settings), graph=graph), expected, strict=True
         ):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_gradient_of_an_embedding_is_not_made_in_full():
