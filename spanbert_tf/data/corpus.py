@@ -243,9 +243,11 @@ def _write_shards(
     """Writes shards in any order; reads at most one text ahead of the workers."""
     pool: Executor
     if workers == 1:
-        # TensorFlow lets other threads run: text is read, and tokenised, at the same time.
-        pool, write = ThreadPoolExecutor(1), _writing((*arguments, os.cpu_count() or 1))
+        # TensorFlow lets other threads run: a shard is tokenised while another is written.
+        at_once = 2
+        pool, write = ThreadPoolExecutor(at_once), _writing((*arguments, os.cpu_count() or 1))
     else:
+        at_once = workers
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, _start_worker, arguments)
         write = _write_in_worker
@@ -254,7 +256,7 @@ def _write_shards(
             pending = set()
             for text in texts:
                 pending.add(pool.submit(write, text))
-                if len(pending) > workers:
+                if len(pending) > at_once:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
             yield from (future.result() for future in pending)
@@ -266,13 +268,20 @@ def _write_shards(
 
 
 def _writing(arguments: tuple[Any, ...]) -> Callable[[ShardText], Shard]:
+    lock = threading.Lock()
+
     @cache  # Made with the first text: only there do its errors reach the caller.
     def writer() -> "ShardWriter":
         from spanbert_tf.data.shard_writer import ShardWriter
 
         return ShardWriter(*arguments)
 
-    return lambda text: writer().write(text)
+    def write(text: ShardText) -> Shard:
+        with lock:
+            made = writer()
+        return made.write(text)
+
+    return write
 
 
 _write_text: Callable[[ShardText], Shard]  # of a worker process
