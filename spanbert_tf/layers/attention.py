@@ -12,6 +12,7 @@ from keras import ops
 from spanbert_tf.layers.elementwise import Dropout
 from spanbert_tf.layers.gathering import take_positions
 from spanbert_tf.layers.onednn import softmax_sums_in_float32
+from spanbert_tf.layers.products import matmul_transposed
 
 Shape = tuple[int | None, ...]
 
@@ -176,7 +177,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
     def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
         """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [b, h, p, s]
+        scores = matmul_transposed(query, key)  # [b, h, p, s]
         probabilities = self.probabilities(scores, bias, training)
         return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from spanbert_tf.layers.attention import Shape
 from spanbert_tf.layers.elementwise import LayerNormalization, exact_gelu
+from spanbert_tf.layers.products import matmul_transposed
 
 
 class SpanTargets(NamedTuple):
@@ -184,7 +185,11 @@ class _TiedHead(keras.layers.Layer):
 
     def _logits(self, x: Any, targets: Any) -> Any:
         """Logits `[b, t, V]` of `[b * t, H]`, in float32 at least."""
-        logits = self.token_embedding(x, reverse=True)
+        embedding = self.token_embedding
+        if embedding.quantization_mode:
+            logits = embedding(x, reverse=True)
+        else:
+            logits = matmul_transposed(x, ops.cast(embedding.embeddings, x.dtype))
         dtype = keras.backend.result_type(logits.dtype, "float32")
         logits = ops.cast(logits, dtype) + ops.cast(self.logits_bias, dtype)
         return ops.reshape(logits, (-1, targets, self.token_embedding.input_dim))

@@ -81,6 +81,13 @@ def test_sbo_head_equals_the_formula():
     np.testing.assert_allclose(as_numpy(head(LEFT, RIGHT, OFFSETS)), expected, atol=2e-5)
 
 
+def test_logits_by_a_quantized_embedding():
+    head = make_mlm_head()
+    expected = as_numpy(head(STATES))
+    head.token_embedding.quantize("int8")
+    np.testing.assert_allclose(as_numpy(head(STATES)), expected, atol=np.abs(expected).max() / 50)
+
+
 def test_mlm_head_equals_hugging_face():
     torch = pytest.importorskip("torch", reason="the oracle is the Hugging Face library's head")
     transformers = pytest.importorskip("transformers")
