@@ -110,8 +110,8 @@ def prepare_corpus(
             processes import it by its name.
         lowercase: Whether the tokenizer puts text in lower case.
         settings: Everything else that decides the contents.
-        workers: Number of processes.  `None`: one a core.  1: this process does it all, with a
-            thread a core.
+        workers: Number of processes.  `None`: one a core.  1: this process does it all, with
+            threads, two shards at a time.
         progress: Called with the counts so far after each shard.
 
     Returns:
@@ -268,7 +268,7 @@ def _write_shards(
 
 
 def _writing(arguments: tuple[Any, ...]) -> Callable[[ShardText], Shard]:
-    lock = threading.Lock()
+    lock = threading.Lock()  # Two threads must not make two.
 
     @cache  # Made with the first text: only there do its errors reach the caller.
     def writer() -> "ShardWriter":

@@ -186,13 +186,13 @@ class _TiedHead(keras.layers.Layer):
     def _logits(self, x: Any, targets: Any) -> Any:
         """Logits `[b, t, V]` of `[b * t, H]`, in float32 at least."""
         embedding = self.token_embedding
-        if embedding.quantization_mode:
+        if embedding.quantization_mode:  # It has scales, which the layer knows.
             logits = embedding(x, reverse=True)
         else:
             logits = matmul_transposed(x, ops.cast(embedding.embeddings, x.dtype))
         dtype = keras.backend.result_type(logits.dtype, "float32")
         logits = ops.cast(logits, dtype) + ops.cast(self.logits_bias, dtype)
-        return ops.reshape(logits, (-1, targets, self.token_embedding.input_dim))
+        return ops.reshape(logits, (-1, targets, embedding.input_dim))
 
     def get_config(self) -> dict[str, Any]:
         return {
