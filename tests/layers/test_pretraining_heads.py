@@ -25,8 +25,10 @@ STATES, LEFT, RIGHT = GENERATOR.standard_normal((3, B, T, HIDDEN)).astype("float
 OFFSETS = GENERATOR.integers(0, PLACES, (B, T), "int32")
 
 
-def make_embedding(dtype: Any = None) -> keras.layers.ReversibleEmbedding:
-    embedding = keras.layers.ReversibleEmbedding(VOCABULARY, HIDDEN, dtype=dtype, name="tokens")
+def make_embedding(dtype: Any = None, **options: Any) -> keras.layers.ReversibleEmbedding:
+    embedding = keras.layers.ReversibleEmbedding(
+        VOCABULARY, HIDDEN, dtype=dtype, name="tokens", **options
+    )
     embedding.build((None, None))
     return embedding
 
@@ -86,6 +88,16 @@ def test_logits_by_a_quantized_embedding():
     expected = as_numpy(head(STATES))
     head.token_embedding.quantize("int8")
     np.testing.assert_allclose(as_numpy(head(STATES)), expected, atol=np.abs(expected).max() / 50)
+
+
+def test_logits_by_an_embedding_with_a_soft_cap_and_untied_weights():
+    cap = 0.3
+    head = MaskedLMHead(make_embedding(tie_weights=False, logit_soft_cap=cap))
+    head(STATES)
+    randomize(head)
+    x = gelu_dense(STATES, head.transform) @ head.token_embedding.reverse_embeddings.numpy()
+    expected = np.tanh(x / cap) * cap + head.logits_bias.numpy()
+    np.testing.assert_allclose(as_numpy(head(STATES)), expected, atol=2e-5)
 
 
 def test_mlm_head_equals_hugging_face():
