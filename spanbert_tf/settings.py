@@ -80,7 +80,7 @@ class FineTuning:
         None, int, "stop after this many epochs without a better one; None: go on"
     )
     dtype: str | None = _setting(
-        None, str, "dtype policy of the network, such as mixed_bfloat16; None: the encoder's"
+        None, str, "dtype policy of the network, such as mixed_bfloat16; None: Keras's own"
     )
 
     def __post_init__(self) -> None:
@@ -157,7 +157,7 @@ class Pretraining:
     validation_shards: int = _setting(1, int, "last shards of the corpus, held out")
     seed: int = _setting(0, int, "seed of all that is random: the same seed, the same encoder")
     dtype: str | None = _setting(
-        None, str, "dtype policy of the network, such as mixed_bfloat16; None: the encoder's"
+        None, str, "dtype policy of the network, such as mixed_bfloat16; None: Keras's own"
     )
 
     def __post_init__(self) -> None:

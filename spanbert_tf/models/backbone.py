@@ -1,5 +1,7 @@
 """The SpanBERT encoder."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -296,6 +298,20 @@ class SpanBertBackbone(Backbone):
                 f"{preset} holds a BERT that is no preset of SpanBertBackbone; convert the Hugging "
                 f"Face checkpoint to one first:\n  spanbert-tf convert {preset} presets/mine"
             ) from error
+
+    def save_to_preset(self, preset_dir: Any, **kwargs: Any) -> None:
+        """Writes a preset; see `keras_hub.models.Backbone.save_to_preset`.
+
+        Of a mixed dtype policy the preset names the weights' dtype.  Loading casts to the policy
+        that is asked for, or Keras' own, anyway; but KerasHub 0.32 fails at names of mixed ones.
+        """
+        super().save_to_preset(preset_dir, **kwargs)
+        path = Path(preset_dir) / "config.json"
+        preset = json.loads(path.read_text("utf-8"))
+        policy = preset["config"]["dtype"]["config"]
+        if policy.get("name", "").startswith("mixed_"):
+            policy["name"] = self.variable_dtype
+            path.write_text(json.dumps(preset, indent=4), "utf-8")
 
     def default_lora_layer_names(self) -> list[str]:
         """Names of the layers that `enable_lora` adapts: the fused query, key and value."""

@@ -140,7 +140,7 @@ def finetune(
         if not checkpoint.history:
             checkpoint.remove()
     if checkpoint.best_epoch + 1 < len(checkpoint.history):
-        classifier = SpanBertTextClassifier.from_preset(str(output))
+        classifier = SpanBertTextClassifier.from_preset(str(output), dtype=settings.dtype)
     checkpoint.remove()
     return FineTuned(output, classifier, class_names=class_names, **sizes, **_figures(checkpoint))
 

@@ -267,6 +267,22 @@ def test_preset_round_trip(base: type, backbone: SpanBertBackbone, inputs: Input
     np.testing.assert_array_equal(sequence_output(again, inputs), sequence_output(backbone, inputs))
 
 
+@pytest.mark.parametrize("base", [SpanBertBackbone, keras_hub.models.Backbone])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_preset_of_a_mixed_policy(
+    base: type, policy: str, backbone: SpanBertBackbone, inputs: Inputs, tmp_path: Path
+):
+    mixed = SpanBertBackbone(**SIZES, dtype=policy)
+    mixed.set_weights(backbone.get_weights())
+    mixed.save_to_preset(tmp_path)
+    again = base.from_preset(str(tmp_path))
+    assert again.dtype_policy.name == "float32"
+    np.testing.assert_array_equal(sequence_output(again, inputs), sequence_output(backbone, inputs))
+    again = base.from_preset(str(tmp_path), dtype=policy)
+    assert again.dtype_policy.name == policy
+    np.testing.assert_array_equal(sequence_output(again, inputs), sequence_output(mixed, inputs))
+
+
 def test_preset_arguments_take_the_place_of_the_presets(backbone: SpanBertBackbone, tmp_path: Path):
     backbone.save_to_preset(tmp_path)
     again = SpanBertBackbone.from_preset(str(tmp_path), load_weights=False, dropout=0.3)

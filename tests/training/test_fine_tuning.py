@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 
@@ -110,6 +111,21 @@ def test_writes_a_classifier_that_has_learned(encoder, tmp_path):
     assert kept["settings"]["pooling"] == "mean"
     accuracies = [logs["val_accuracy"] for logs in result.history]
     assert accuracies[result.best_epoch - 1] == max(accuracies)
+
+
+def test_a_mixed_policy(encoder, tmp_path):
+    settings = replace(SETTINGS, dtype="mixed_bfloat16", monitor="val_loss", validation_fraction=0)
+    # The more is learned, the worse for labels that are swapped: an early epoch is loaded again.
+    swapped = {"negative": "positive", "positive": "negative"}
+    validation = [replace(of, label=swapped[of.label]) for of in make_examples(16)]
+    result = run(encoder, tmp_path / "out", settings, validation=validation)
+    assert result.best_epoch < len(result.history)
+    assert result.classifier.backbone.dtype_policy.name == "mixed_bfloat16"
+    for model in (SpanBertTextClassifier, keras_hub.models.TextClassifier):
+        loaded = model.from_preset(str(result.folder))
+        assert loaded.backbone.dtype_policy.name == "float32"
+        for one, two in zip(loaded.weights, result.classifier.weights, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_stopped_and_resumed_is_bit_identical(encoder, tmp_path):
