@@ -18,7 +18,7 @@ from spanbert_tf.export.serving import export_classifier, load_served
 from spanbert_tf.hugging_face import CONFIG_FILE, is_preset, is_preset_of, read_config
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
-from spanbert_tf.restoring import convert_saved_model, is_saved_model
+from spanbert_tf.restoring import convert_saved_model, is_saved_model, models_within
 from spanbert_tf.settings import Bookkeeping, FineTuning, Pretraining
 from spanbert_tf.tokenizer import SpanBertTokenizer
 from spanbert_tf.training.checkpoints import Interrupted
@@ -194,7 +194,7 @@ def run_predict(arguments: Namespace) -> list[dict[str, Any]]:
     else:
         raise ValueError(
             f"{arguments.model} is neither a classifier's SavedModel or LiteRT model nor its "
-            "preset folder"
+            f"preset folder{models_within(arguments.model)}"
         )
     return [
         {"text": text, **asdict(prediction)}

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from spanbert_tf.atomic import atomic_folder
 from spanbert_tf.checkpoint_tensors import own_weights
-from spanbert_tf.hugging_face import VOCABULARY_FILE
+from spanbert_tf.hugging_face import CONFIG_FILE, VOCABULARY_FILE
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenizer import SpanBertTokenizer
@@ -21,6 +21,16 @@ ENCODER_FILE = "encoder.json"
 def is_saved_model(folder: Path) -> bool:
     """Whether a folder is a SavedModel's."""
     return (folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).is_file()
+
+
+def models_within(folder: Path) -> str:
+    """What a message that a folder is no model adds if its folders are models; else nothing."""
+    files = (tf.saved_model.SAVED_MODEL_FILENAME_PB, CONFIG_FILE)
+    found = {
+        path.parent for file in files for at in ("*", "*/*") for path in folder.glob(f"{at}/{file}")
+    }
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    return f"; it has models in its folders {names}: name one of them" if names else ""
 
 
 def restore_encoder(

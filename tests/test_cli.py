@@ -314,6 +314,15 @@ def test_models_that_are_none(model: str, tmp_path: Path, capsys: pytest.Capture
     assert model in run(capsys, "predict", tmp_path / model, "w1", code=1)
 
 
+def test_folder_of_models_says_so(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for command in (["predict", finetuned, "w1"], ["export", finetuned, tmp_path / "out"]):
+        message = run(capsys, *command, code=1)
+        assert f"{finetuned} " in message
+        assert "in its folders ['classifier', 'encoder', 'saved_model/1']" in message
+
+
 def test_reader_that_has_enough(finetuned: Path):
     """`spanbert-tf predict ... | head -0` ends without a traceback."""
     process = subprocess.Popen(

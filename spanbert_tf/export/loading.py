@@ -11,7 +11,12 @@ from spanbert_tf.convert import load_hugging_face
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
 from spanbert_tf.models.backbone import SpanBertBackbone
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.restoring import is_saved_model, restore_encoder, restore_tokenizer
+from spanbert_tf.restoring import (
+    is_saved_model,
+    models_within,
+    restore_encoder,
+    restore_tokenizer,
+)
 from spanbert_tf.tokenizer import SpanBertTokenizer
 
 _SAVED_MODEL, _PRESET, _HUGGING_FACE = "SavedModel", "Keras preset", "Hugging Face checkpoint"
@@ -146,11 +151,9 @@ def _kind_of_folder(folder: Path) -> str:
     if (folder / hugging_face.CONFIG_FILE).is_file():
         is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
         return _PRESET if is_preset else _HUGGING_FACE
-    versions = sorted(path.parent.name for path in folder.glob("*/saved_model.pb"))
-    hint = f"; it has SavedModels in its folders {versions}: name one of them" if versions else ""
     raise FileNotFoundError(
         f"{folder} holds neither a SavedModel (saved_model.pb) nor a Keras preset or a Hugging "
-        f"Face checkpoint (config.json){hint}"
+        f"Face checkpoint (config.json){models_within(folder)}"
     )
 
 
