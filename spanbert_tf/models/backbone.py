@@ -299,13 +299,13 @@ class SpanBertBackbone(Backbone):
                 f"Face checkpoint to one first:\n  spanbert-tf convert {preset} presets/mine"
             ) from error
 
-    def save_to_preset(self, preset_dir: Any, **kwargs: Any) -> None:
+    def save_to_preset(self, preset_dir: Any, max_shard_size: float | None = 10) -> None:
         """Writes a preset; see `keras_hub.models.Backbone.save_to_preset`.
 
         Of a mixed dtype policy the preset names the weights' dtype.  Loading casts to the policy
         that is asked for, or Keras' own, anyway; but KerasHub 0.32 fails at names of mixed ones.
         """
-        super().save_to_preset(preset_dir, **kwargs)
+        super().save_to_preset(preset_dir, max_shard_size)
         path = Path(preset_dir) / "config.json"
         preset = json.loads(path.read_text("utf-8"))
         policy = preset["config"]["dtype"]["config"]
