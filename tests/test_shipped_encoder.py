@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import average_weights
 import numpy as np
 import pytest
 
 from spanbert_tf import load_backbone, load_tokenizer
-from spanbert_tf.convert import default_encoder
+from spanbert_tf.convert import bundled_minilm, default_encoder
 from spanbert_tf.models.pretrainer import SpanBertPretrainer
 from spanbert_tf.restoring import restore_encoder
 from tests.conftest import ROOT
@@ -60,3 +61,16 @@ def test_it_loads_as_a_backbone():
     assert load_tokenizer(FOLDER).get_vocabulary() == tokenizer.get_vocabulary()
     assert (backbone.num_layers, backbone.hidden_dim) == (6, 384)
     assert all(np.isfinite(weight).all() for weight in backbone.weights)
+
+
+@pytest.mark.slow
+def test_averaging_with_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    words = ["average_weights.py", str(FOLDER), str(tmp_path / "preset"), "--share", "0.25"]
+    monkeypatch.setattr("sys.argv", words)
+    average_weights.main()
+    averaged = SpanBertPretrainer.from_preset(str(tmp_path / "preset"))
+    encoders = [averaged.backbone, load_backbone(bundled_minilm())[0], load_backbone(FOLDER)[0]]
+    for mean, start, end in zip(*(encoder.get_weights() for encoder in encoders), strict=True):
+        expected = (3 * start + end) / 4
+        np.testing.assert_array_equal(mean, mean.astype("float16"))
+        np.testing.assert_allclose(mean, expected, rtol=2**-10, atol=1e-7)
