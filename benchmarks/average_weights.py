@@ -3,8 +3,8 @@
     python benchmarks/average_weights.py ENCODER OUTPUT [--share 0.7]
 
 ENCODER is the SavedModel of a pretrainer that started from MiniLM, OUTPUT the preset of one with
-the averaged encoder, and with the heads as they were.  All weights are rounded to float16, which
-halves what compressed files take; `spanbert-tf export OUTPUT ...` makes a SavedModel of them.
+the averaged encoder, and with the heads as they were.  All weights are rounded to float16, so that
+files compress to a little more than half; `spanbert-tf export OUTPUT ...` makes a SavedModel.
 """
 
 import argparse
