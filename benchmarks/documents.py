@@ -38,8 +38,9 @@ SETTINGS = {
 
 def measure(name: str, folds: int, epochs: int, reviews: int) -> None:
     """Prints mean and deviation of the accuracy, seconds and peak memory in MB."""
-    from spanbert_tf.convert import bundled_minilm, convert
-    from spanbert_tf.data.readers import Example
+    from spanbert_tf.data.readers.tables import Example
+    from spanbert_tf.export.conversion import convert
+    from spanbert_tf.handles import bundled_minilm
     from spanbert_tf.settings import FineTuning
     from spanbert_tf.training import cross_validate
 

@@ -24,9 +24,9 @@ from _support import Goal, data_folder, machine, median_ratio, report_goals, tim
 
 import spanbert_tf
 from spanbert_tf import SpanBertTextClassifier
-from spanbert_tf.convert import bundled_minilm
-from spanbert_tf.data.pipeline import BucketedBatches
-from spanbert_tf.data.readers import encode_labels, read_examples
+from spanbert_tf.data.batching.pipeline import BucketedBatches
+from spanbert_tf.data.readers.tables import encode_labels, read_examples
+from spanbert_tf.handles import bundled_minilm
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.texts_in_memory import NUM_BUCKETS
 from spanbert_tf.training.schedules import WarmUpLinearDecay

@@ -30,8 +30,9 @@ from _support import Goal, machine, median_ratio, report_goals, time_in_turn
 from peers._protocol import time_each
 
 import spanbert_tf
-from spanbert_tf.convert import bundled_minilm, load_hugging_face
+from spanbert_tf.checkpoints.convert import load_hugging_face
 from spanbert_tf.export.serving import load_served
+from spanbert_tf.handles import bundled_minilm
 
 TEXT = "A gripping story, beautifully told."
 LITERT, LITERT_INT8 = "spanbert_tf, LiteRT", "spanbert_tf, LiteRT int8"

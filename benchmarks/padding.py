@@ -17,10 +17,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from _support import Goal, data_folder, read_movie_reviews, report_goals
 
-from spanbert_tf.data.bucketing import BatchPlan, PaddingReport
-from spanbert_tf.data.pipeline import BucketedBatches, tokenize_texts
-from spanbert_tf.data.readers import read_examples
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.data.batching.bucketing import BatchPlan, PaddingReport
+from spanbert_tf.data.batching.pipeline import BucketedBatches
+from spanbert_tf.data.batching.texts import tokenize_texts
+from spanbert_tf.data.readers.tables import read_examples
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 SEQUENCE_LENGTH = 512
 TOKEN_BUDGET = 4096

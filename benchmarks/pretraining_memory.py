@@ -34,7 +34,7 @@ def train(tokens: int) -> tuple[float, float]:
 
     from spanbert_tf import SpanBertBackbone
     from spanbert_tf.models.optimizers import build_optimizer
-    from spanbert_tf.models.pretrainer import SpanBertPretrainer
+    from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 
     pretrainer = SpanBertPretrainer(
         SpanBertBackbone(VOCABULARY, LAYERS, HEADS, HIDDEN, INTERMEDIATE)

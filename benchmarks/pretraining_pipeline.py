@@ -32,13 +32,13 @@ import numpy as np
 from _support import Goal, data_folder, machine, median_ratio, report_goals
 from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
 
-from spanbert_tf.data.blocks import cut_blocks, starts_word
-from spanbert_tf.data.corpus import prepare_corpus
-from spanbert_tf.data.preparation import Preparation
-from spanbert_tf.data.pretraining import PretrainingBatches
-from spanbert_tf.layers.span_masking import SpanMasking
-from spanbert_tf.layers.span_sampling import length_distribution
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.data.batching.pretraining import PretrainingBatches
+from spanbert_tf.data.corpus.blocks import cut_blocks, starts_word
+from spanbert_tf.data.corpus.preparation import prepare_corpus
+from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.layers.masking.span_masking import SpanMasking
+from spanbert_tf.layers.masking.span_sampling import length_distribution
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 BUDGET, MAX_TARGETS, LINES_A_CALL = 0.15, 20, 1024
 GOALS = {"collator": 8.0, "NumPy spans": 3.0}
@@ -112,7 +112,7 @@ def run_ours(
             folder := Path(scratch) / "corpus",
             tokenizer.get_vocabulary(),
             lambda *_: tokenizer,
-            settings=Preparation(sequence_length=arguments.sequence_length),
+            settings=CorpusSettings(sequence_length=arguments.sequence_length),
             workers=1,
         )
         batches = PretrainingBatches(folder, token_budget=arguments.token_budget, packing=packing)

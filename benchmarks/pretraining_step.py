@@ -46,9 +46,9 @@ from _support import (
 )
 
 from spanbert_tf import SpanBertBackbone
-from spanbert_tf.layers.span_masking import SpanMasking
+from spanbert_tf.layers.masking.span_masking import SpanMasking
 from spanbert_tf.models.optimizers import default_optimizer
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 
 ROWS = 32
 PLACE_DIM = 200  # width of the span boundary head's embedding of places

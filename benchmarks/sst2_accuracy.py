@@ -24,7 +24,7 @@ from _support import MINILM, Goal, data_folder, encoder_source, machine, report_
 
 import spanbert_tf
 from spanbert_tf import SpanBertTextClassifier, SpanBertTextClassifierPreprocessor
-from spanbert_tf.data.readers import Example, read_examples
+from spanbert_tf.data.readers.tables import Example, read_examples
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 

@@ -44,10 +44,11 @@ from _support import (
 )
 
 import spanbert_tf
-from spanbert_tf.convert import bundled_minilm, load_hugging_face
-from spanbert_tf.data.pipeline import BucketedBatches
-from spanbert_tf.data.readers import read_examples
+from spanbert_tf.checkpoints.convert import load_hugging_face
+from spanbert_tf.data.batching.pipeline import BucketedBatches
+from spanbert_tf.data.readers.tables import read_examples
 from spanbert_tf.export.litert_loading import TOKEN_BUDGET as TOKEN_BUDGET_IN_LITERT
+from spanbert_tf.handles import bundled_minilm
 from spanbert_tf.models.optimizers import resolve_jit_compile
 from spanbert_tf.models.texts_in_memory import NUM_BUCKETS, TOKEN_BUDGET
 

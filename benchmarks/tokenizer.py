@@ -27,7 +27,7 @@ import tensorflow as tf
 from _support import Goal, data_folder, machine, report_goals
 from tokenizers import BertWordPieceTokenizer
 
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 # Vocabulary, whether text is put in lower case, texts.
 CASES = (

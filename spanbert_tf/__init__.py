@@ -3,81 +3,46 @@
 Importing the package imports neither TensorFlow nor Keras; the first use of a public name does.
 Once both this package and `keras_hub` are imported, in either order, its base classes find ours:
 `keras_hub.models.TextClassifier.from_preset(folder)`.
+
+On a machine with JAX or torch alone there are `SpanBertBackbone`, `SpanMasking` and
+`spanbert_tf.layers`; all else needs TensorFlow.
 """
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import wrapt
 
-if TYPE_CHECKING:
-    from spanbert_tf.convert import (
-        load_hugging_face,
-        load_hugging_face_pretrainer,
-        save_hugging_face,
-    )
-    from spanbert_tf.export.hub import export_encoder, export_preprocessor
-    from spanbert_tf.export.litert import export_litert_classifier, export_litert_encoder
-    from spanbert_tf.export.litert_loading import load_litert
-    from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
-    from spanbert_tf.export.serving import export_classifier
-    from spanbert_tf.layers.span_masking import SpanMasking
-    from spanbert_tf.models.backbone import SpanBertBackbone
-    from spanbert_tf.models.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
-    from spanbert_tf.models.text_classifier import (
-        SpanBertTextClassifier,
-        SpanBertTextClassifierPreprocessor,
-    )
-    from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tasks import TASKS
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SpanBertBackbone",
-    "SpanBertPretrainer",
-    "SpanBertPretrainerPreprocessor",
-    "SpanBertTextClassifier",
-    "SpanBertTextClassifierPreprocessor",
-    "SpanBertTokenizer",
-    "SpanMasking",
-    "__version__",
-    "export_classifier",
-    "export_encoder",
-    "export_litert_classifier",
-    "export_litert_encoder",
-    "export_preprocessor",
-    "load",
-    "load_backbone",
-    "load_hugging_face",
-    "load_hugging_face_pretrainer",
-    "load_litert",
-    "load_tokenizer",
-    "save_hugging_face",
-]
-
-_MODULES = {
-    "SpanBertBackbone": "spanbert_tf.models.backbone",
-    "SpanBertPretrainer": "spanbert_tf.models.pretrainer",
-    "SpanBertPretrainerPreprocessor": "spanbert_tf.models.pretrainer",
-    "SpanBertTextClassifier": "spanbert_tf.models.text_classifier",
-    "SpanBertTextClassifierPreprocessor": "spanbert_tf.models.text_classifier",
-    "SpanBertTokenizer": "spanbert_tf.tokenizer",
-    "SpanMasking": "spanbert_tf.layers.span_masking",
-    "export_classifier": "spanbert_tf.export.serving",
-    "export_encoder": "spanbert_tf.export.hub",
-    "export_litert_classifier": "spanbert_tf.export.litert",
-    "export_litert_encoder": "spanbert_tf.export.litert",
-    "export_preprocessor": "spanbert_tf.export.hub",
-    "load": "spanbert_tf.export.loading",
-    "load_backbone": "spanbert_tf.export.loading",
-    "load_hugging_face": "spanbert_tf.convert",
-    "load_hugging_face_pretrainer": "spanbert_tf.convert",
-    "load_litert": "spanbert_tf.export.litert_loading",
-    "load_tokenizer": "spanbert_tf.export.loading",
-    "save_hugging_face": "spanbert_tf.convert",
+# Public names, by the module that has them; those of tasks stand in `TASKS`.
+_NAMES = {
+    "backbone": ("SpanBertBackbone",),
+    "checkpoints.convert": (
+        "load_hugging_face",
+        "load_hugging_face_pretrainer",
+        "save_hugging_face",
+    ),
+    "export.hub": ("export_encoder", "export_preprocessor"),
+    "export.litert": ("export_litert", "export_litert_classifier", "export_litert_encoder"),
+    "export.litert_loading": ("load_litert",),
+    "export.loading": ("load", "load_backbone", "load_tokenizer"),
+    "export.serving": ("export_classifier", "export_task"),
+    "export.task_loading": ("load_task",),
+    "layers.masking.span_masking": ("SpanMasking",),
+    "tokenization.tokenizer": ("SpanBertTokenizer",),
 }
+_MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() for name in names}
+for _module, _, _name in (path.rpartition(".") for path in TASKS.values()):
+    _MODULES |= {_name: _module, f"{_name}Preprocessor": _module}
 _CLASS_MODULES = {module for name, module in _MODULES.items() if name.startswith("Span")}
+# The first to register, in the order of their imports of one another.
+_BACKBONE, _TOKENIZER = "spanbert_tf.backbone", "spanbert_tf.tokenization.tokenizer"
+
+__all__ = sorted([*_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -93,12 +58,23 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _register_classes(_tokenizer: ModuleType) -> None:
+def _register_classes(_: ModuleType) -> None:
     for module in sorted(_CLASS_MODULES):
         import_module(module)
 
 
-# A preset's config names its class only, so KerasHub must have met the class before.  The others
-# follow the tokenizer: if it is what imports keras_hub, it is half loaded, and they wait for it.
-wrapt.register_post_import_hook(_register_classes, "spanbert_tf.tokenizer")
-wrapt.register_post_import_hook(lambda _: import_module("spanbert_tf.tokenizer"), "keras_hub")
+def _register_tokenizer(_: ModuleType) -> None:
+    try:
+        import_module(_TOKENIZER)
+    except ModuleNotFoundError as error:
+        # Under JAX or torch alone there is the backbone, which does without, and nothing follows.
+        if (error.name or "").partition(".")[0] not in ("tensorflow", "tensorflow_text"):
+            raise
+
+
+# A preset's config names its class only, so KerasHub must have met the class before.  Each of the
+# first two follows the one before, and all others the second: if one of them is what imports
+# keras_hub, it is half loaded, and they wait for it.
+wrapt.register_post_import_hook(_register_classes, _TOKENIZER)
+wrapt.register_post_import_hook(_register_tokenizer, _BACKBONE)
+wrapt.register_post_import_hook(lambda _: import_module(_BACKBONE), "keras_hub")

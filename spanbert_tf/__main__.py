@@ -2,7 +2,7 @@
 
 import sys
 
-from spanbert_tf.cli import main
+from spanbert_tf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

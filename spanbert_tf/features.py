@@ -3,8 +3,8 @@
 Pipelines pad with `pad_value`, models make their `keras.Input`s from `name` and `dtype`, exports
 name their signatures after them, and tests read all of it.
 
-Letters: b batch, s sequence, g given spans, t masked pieces of a row, p spans of a row, m pieces of
-a span.
+Letters: b batch, s sequence, H hidden, c classes, g given spans, t masked pieces of a row, p spans
+of a row, m pieces of a span.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,11 @@ class Feature:
     pad_value: int | None
     meaning: str
 
+    @property
+    def is_of_tokens(self) -> bool:
+        """Whether it is a number for each token, padding counted."""
+        return self.shape == "bs"
+
 
 TOKEN_IDS = Feature("token_ids", "int32", "bs", None, "word piece ids, [CLS] first, [SEP] last")
 SEGMENT_IDS = Feature("segment_ids", "int32", "bs", 0, "0 in the first segment, 1 in the second")
@@ -37,7 +42,14 @@ PADDING_MASK = Feature("padding_mask", "int32", "bs", 0, "1 at a token, 0 at pad
 # What every encoder takes, in the order of the positional call form.
 ENCODER_FEATURES = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 
+LABELS = Feature("labels", "int32", "b", None, "number of each row's class")
+VECTORS = Feature("vectors", "float32", "bH", None, "vector of each text")
+PROBABILITIES = Feature("probabilities", "float32", "bc", None, "probability of each class")
+
 WORD_STARTS = Feature("word_starts", "int32", "bs", 0, "1 where a piece is the first of its word")
+
+TAGS = Feature("tags", "int32", "bs", 0, "number of the tag of each word, at its first piece")
+TAG_SCORES = Feature("tag_scores", "float32", "bs", 0, "probability of each tag")
 
 # Of rows that hold several blocks, each read as if it stood alone.
 POSITION_IDS = Feature(

@@ -1,10 +1,9 @@
-"""The settings of a run, each with its explanation.  Imports nothing heavy."""
+"""The settings of a run, each with its explanation and its range.  Imports nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-MONITORS = ("val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1")
 POOLINGS = ("cls", "mean")
 OBJECTIVES = ("mlm", "mlm+sbo")
 SCHEMES = ("spans", "whole_word", "subword", "last_words")
@@ -16,199 +15,247 @@ LONG_POSITIONS = ("restart",)
 LITERT_WEIGHTS = ("float32", "int8")
 
 
-def _setting(default: Any, of: type, explanation: str, choices: Sequence[str] = ()) -> Any:
-    metadata = {"type": of, "help": explanation} | ({"choices": choices} if choices else {})
+class Range(NamedTuple):
+    """What values a setting may have.
+
+    Attributes:
+        expected: In words, for messages.
+        holds: Whether a value is one of them.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+ABOVE_0 = Range("above 0", lambda x: x > 0)
+NOT_BELOW_0 = Range("0 or above", lambda x: x >= 0)
+PART = Range("from 0 to below 1", lambda x: 0 <= x < 1)
+PART_ABOVE_0 = Range("above 0 and 1 at most", lambda x: 0 < x <= 1)
+
+
+def at_least(least: int) -> Range:
+    """Values from a number on."""
+    return Range(f"at least {least}", lambda x: x >= least)
+
+
+def below(limit: int, words: str) -> Range:
+    """Values from 0 to below a number."""
+    return Range(f"from 0 to below {words}", lambda x: 0 <= x < limit)
+
+
+def setting(
+    default: Any,
+    of: type,
+    explanation: str,
+    fits: Range | None = None,
+    *,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: Its value where none is given.  Where that is `None`, `None` is in its range.
+        of: Its type: int, float, str or bool.
+        explanation: What the command line says of it.
+        fits: Its range.
+        choices: Its values, where they are few.
+    """
+    if choices:
+        fits = Range(f"one of {tuple(choices)}", lambda x: x in choices)
+    metadata = {"type": of, "help": explanation, "choices": choices or None, "range": fits}
     return field(default=default, metadata=metadata)
 
 
-def _check_ranges(settings: Any, ranges: dict[str, tuple[bool, str]]) -> None:
-    for setting in fields(settings):
-        fits, expected = ranges.get(setting.name, (True, ""))
-        if not fits:
-            value = getattr(settings, setting.name)
-            raise ValueError(f"`{setting.name}` must be {expected}, but is {value!r}.")
+class Settings:
+    """A dataclass whose fields are made by `setting`.
 
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How a classifier is fine-tuned.
-
-    Each field explains itself to the command line: `field.metadata`, of `dataclasses.fields`, has
-    its `type`, `help` and, where they are few, its `choices`.
+    Each explains itself to the command line: `field.metadata`, of `dataclasses.fields`, has its
+    `type`, `help` and, where they are few, its `choices`.
 
     Raises:
         ValueError: A setting is out of its range.
     """
 
-    epochs: int = _setting(3, int, "passes over the training texts")
-    batch_size: int = _setting(32, int, "texts in a training step")
-    learning_rate: float = _setting(5e-5, float, "highest learning rate, reached after the warm-up")
-    warmup_proportion: float = _setting(
-        0.1, float, "part of the steps in which the learning rate rises; it falls in the others"
+    def __post_init__(self) -> None:
+        for of in fields(self):  # type: ignore[arg-type]
+            value, fits = getattr(self, of.name), of.metadata.get("range")
+            if fits is None or (value is None and of.default is None) or fits.holds(value):
+                continue
+            expected = f"{fits.expected}, or None" if of.default is None else fits.expected
+            raise ValueError(f"`{of.name}` must be {expected}, but is {value!r}.")
+
+
+@dataclass(frozen=True)
+class FineTuning(Settings):
+    """How a task is fine-tuned: what all tasks share."""
+
+    epochs: int = setting(3, int, "passes over the training texts", at_least(1))
+    batch_size: int = setting(32, int, "rows in a training step", at_least(1))
+    learning_rate: float = setting(
+        5e-5, float, "highest learning rate, reached after the warm-up", ABOVE_0
     )
-    weight_decay: float = _setting(
-        0.01, float, "decoupled weight decay; biases and layer norms have none"
+    head_learning_rate: float | None = setting(
+        None, float, "that of the new head; None: the encoder's", ABOVE_0
     )
-    clip_norm: float = _setting(1.0, float, "largest norm of a step's gradients")
-    sequence_length: int = _setting(128, int, "most tokens of a text that are read")
-    attention: str | None = _setting(
+    warmup_proportion: float = setting(
+        0.1,
+        float,
+        "part of the steps in which the learning rate rises; it falls in the others",
+        PART,
+    )
+    weight_decay: float = setting(
+        0.01, float, "decoupled weight decay; biases and layer norms have none", NOT_BELOW_0
+    )
+    clip_norm: float = setting(1.0, float, "largest norm of a step's gradients", ABOVE_0)
+    sequence_length: int = setting(128, int, "most tokens of a row", at_least(3))
+    attention: str | None = setting(
         None,
         str,
         "dense, or bucketed for long texts, at a cost linear in their length; None: the encoder's",
-        ATTENTIONS,
+        choices=ATTENTIONS,
     )
-    block_size: int = _setting(64, int, "tokens in a block of --attention bucketed")
-    neighbors: int = _setting(
-        1, int, "blocks that a token sees beside its own with --attention bucketed, 0 or 1"
+    block_size: int = setting(64, int, "tokens in a block of --attention bucketed", at_least(1))
+    neighbors: int = setting(
+        1,
+        int,
+        "blocks that a token sees beside its own with --attention bucketed, 0 or 1",
+        Range("0 or 1", lambda x: x in (0, 1)),
     )
-    long_positions: str | None = _setting(
+    long_positions: str | None = setting(
         None,
         str,
-        "restart: texts may be longer than the encoder has positions, which start again",
-        LONG_POSITIONS,
+        "restart: rows may be longer than the encoder has positions, which start again",
+        choices=LONG_POSITIONS,
     )
-    pooling: str = _setting(
-        "cls", str, "what stands for a text: the state of its [CLS], or the mean state", POOLINGS
+    lora_rank: int | None = setting(
+        None,
+        int,
+        "train an adapter of this rank (LoRA) and the head, not the encoder's weights; None: all",
+        at_least(1),
     )
-    dropout: float = _setting(0.1, float, "part of the head's inputs dropped in training")
-    seed: int = _setting(0, int, "seed of all that is random: the same seed, the same model")
-    validation_fraction: float = _setting(
-        0.1, float, "part of the training texts held out if there is no validation file"
+    dropout: float = setting(0.1, float, "part of the head's inputs dropped in training", PART)
+    seed: int = setting(
+        0, int, "seed of all that is random: the same seed, the same model", below(2**32, "2 ** 32")
     )
-    monitor: str = _setting("val_accuracy", str, "what makes an epoch the best", MONITORS)
-    patience: int | None = _setting(
-        None, int, "stop after this many epochs without a better one; None: go on"
+    validation_fraction: float = setting(
+        0.1,
+        float,
+        "part of the training data held out if there is no validation file",
+        Range("from 0 to 0.5", lambda x: 0 <= x <= 0.5),
     )
-    dtype: str | None = _setting(
+    monitor: str | None = setting(
+        None, str, "figure that makes an epoch the best, or loss; None: the task's first"
+    )
+    patience: int | None = setting(
+        None, int, "stop after this many epochs without a better one; None: go on", at_least(1)
+    )
+    dtype: str | None = setting(
         None, str, "dtype policy of the network, such as mixed_bfloat16; None: Keras's own"
     )
 
-    def __post_init__(self) -> None:
-        checks = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "warmup_proportion": (0 <= self.warmup_proportion < 1, "from 0 to below 1"),
-            "weight_decay": (self.weight_decay >= 0, "0 or above"),
-            "clip_norm": (self.clip_norm > 0, "above 0"),
-            "sequence_length": (self.sequence_length >= 3, "at least 3"),
-            "attention": (self.attention in (None, *ATTENTIONS), f"one of {ATTENTIONS}, or None"),
-            "block_size": (self.block_size >= 1, "at least 1"),
-            "neighbors": (self.neighbors in (0, 1), "0 or 1"),
-            "long_positions": (
-                self.long_positions in (None, *LONG_POSITIONS),
-                f"one of {LONG_POSITIONS}, or None",
-            ),
-            "pooling": (self.pooling in POOLINGS, f"one of {POOLINGS}"),
-            "dropout": (0 <= self.dropout < 1, "from 0 to below 1"),
-            "seed": (0 <= self.seed < 2**32, "from 0 to below 2 ** 32"),
-            "validation_fraction": (0 <= self.validation_fraction <= 0.5, "from 0 to 0.5"),
-            "monitor": (self.monitor in MONITORS, f"one of {MONITORS}"),
-            "patience": (self.patience is None or self.patience >= 1, "at least 1, or None"),
-        }
-        _check_ranges(self, checks)
+
+@dataclass(frozen=True)
+class TextClassification(FineTuning):
+    """How a text classifier is fine-tuned.
+
+    Beside `FineTuning`, not in the task's file: the command line shows it without TensorFlow.
+    """
+
+    pooling: str = setting(
+        "cls",
+        str,
+        "what stands for a text: the state of its [CLS], or the mean state",
+        choices=POOLINGS,
+    )
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """How an encoder is pretrained: what its weights after each step depend on.
+class TextColumns(Settings):
+    """Which columns of a file hold texts and labels; `None`: it is found by its name."""
 
-    Fields explain themselves as those of `FineTuning` do.
+    text_column: str | None = setting(None, str, "column of the texts")
+    pair_column: str | None = setting(None, str, "column of the second texts")
+    label_column: str | None = setting(None, str, "column of the labels")
 
-    Raises:
-        ValueError: A setting is out of its range.
-    """
 
-    steps: int = _setting(10_000, int, "updates of the weights")
-    token_budget: int = _setting(
-        16_384, int, "most tokens of a batch, padding counted, over all workers"
+@dataclass(frozen=True)
+class Pretraining(Settings):
+    """How an encoder is pretrained: what its weights after each step depend on."""
+
+    steps: int = setting(10_000, int, "updates of the weights", at_least(1))
+    token_budget: int = setting(
+        16_384, int, "most tokens of a batch, padding counted, over all workers", at_least(1)
     )
-    accumulation: int = _setting(1, int, "batches whose gradients make up one step")
-    learning_rate: float = _setting(1e-4, float, "highest learning rate, reached after the warm-up")
-    warmup_proportion: float = _setting(
-        0.05, float, "part of the steps in which the learning rate rises; it falls in the others"
+    accumulation: int = setting(1, int, "batches whose gradients make up one step", at_least(1))
+    learning_rate: float = setting(
+        1e-4, float, "highest learning rate, reached after the warm-up", ABOVE_0
     )
-    weight_decay: float = _setting(
-        0.01, float, "decoupled weight decay; biases and layer norms have none"
+    warmup_proportion: float = setting(
+        0.05,
+        float,
+        "part of the steps in which the learning rate rises; it falls in the others",
+        PART,
     )
-    clip_norm: float = _setting(1.0, float, "largest norm of a step's gradients")
-    dropout: float | None = _setting(
-        None, float, "rate while the encoder is pretrained; None: the encoder's own"
+    weight_decay: float = setting(
+        0.01, float, "decoupled weight decay; biases and layer norms have none", NOT_BELOW_0
     )
-    objective: str = _setting(
-        "mlm+sbo", str, "masked language model, with or without span boundaries", OBJECTIVES
+    clip_norm: float = setting(1.0, float, "largest norm of a step's gradients", ABOVE_0)
+    dropout: float | None = setting(
+        None, float, "rate while the encoder is pretrained; None: the encoder's own", PART
     )
-    trainable: str = _setting(
-        "all", str, "what learns: all, or new heads alone on an encoder that is trained", TRAINABLE
+    objective: str = setting(
+        "mlm+sbo",
+        str,
+        "masked language model, with or without span boundaries",
+        choices=OBJECTIVES,
     )
-    scheme: str = _setting("spans", str, "what is masked", SCHEMES)
-    mask_budget: float = _setting(0.15, float, "part of the word pieces that are masked")
-    span_end: float = _setting(0.2, float, "probability that a span ends after a word")
-    max_words: int = _setting(10, int, "most words of a span")
-    replacement: str = _setting(
-        "span", str, "what is masked alike: drawn once a span or a piece", REPLACEMENTS
+    trainable: str = setting(
+        "all",
+        str,
+        "what learns: all, or new heads alone on an encoder that is trained",
+        choices=TRAINABLE,
     )
-    max_targets: int = _setting(20, int, "most pieces of a span that its boundaries predict")
-    rows: str = _setting(
-        "padded", str, "one block a row, padded, or several that do not see each other", ROWS
+    scheme: str = setting("spans", str, "what is masked", choices=SCHEMES)
+    budget: float = setting(0.15, float, "part of the word pieces that are masked", PART_ABOVE_0)
+    p: float = setting(0.2, float, "probability that a span ends after a word", PART_ABOVE_0)
+    max_words: int = setting(10, int, "most words of a span", at_least(1))
+    replacement: str = setting(
+        "span", str, "what is masked alike: drawn once a span or a piece", choices=REPLACEMENTS
     )
-    num_buckets: int = _setting(8, int, "padded lengths that batches may have")
-    shards_in_memory: int = _setting(8, int, "shards in memory, and shuffled, at a time")
-    validation_shards: int = _setting(1, int, "last shards of the corpus, held out")
-    seed: int = _setting(0, int, "seed of all that is random: the same seed, the same encoder")
-    dtype: str | None = _setting(
+    max_targets: int = setting(
+        20, int, "most pieces of a span that its boundaries predict", at_least(1)
+    )
+    rows: str = setting(
+        "padded",
+        str,
+        "one block a row, padded, or several that do not see each other",
+        choices=ROWS,
+    )
+    num_buckets: int = setting(8, int, "padded lengths that batches may have", at_least(1))
+    shards_in_memory: int = setting(
+        8, int, "shards in memory, and shuffled, at a time", at_least(1)
+    )
+    validation_shards: int = setting(1, int, "last shards of the corpus, held out", NOT_BELOW_0)
+    seed: int = setting(
+        0,
+        int,
+        "seed of all that is random: the same seed, the same encoder",
+        below(2**31, "2 ** 31"),
+    )
+    dtype: str | None = setting(
         None, str, "dtype policy of the network, such as mixed_bfloat16; None: Keras's own"
     )
 
-    def __post_init__(self) -> None:
-        at_least_1 = [
-            *("steps", "token_budget", "accumulation", "max_words", "max_targets"),
-            *("num_buckets", "shards_in_memory"),
-        ]
-        ranges = {
-            **{name: (getattr(self, name) >= 1, "at least 1") for name in at_least_1},
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "warmup_proportion": (0 <= self.warmup_proportion < 1, "from 0 to below 1"),
-            "weight_decay": (self.weight_decay >= 0, "0 or above"),
-            "clip_norm": (self.clip_norm > 0, "above 0"),
-            "dropout": (
-                self.dropout is None or 0 <= self.dropout < 1,
-                "from 0 to below 1, or None",
-            ),
-            "objective": (self.objective in OBJECTIVES, f"one of {OBJECTIVES}"),
-            "trainable": (self.trainable in TRAINABLE, f"one of {TRAINABLE}"),
-            "scheme": (self.scheme in SCHEMES, f"one of {SCHEMES}"),
-            "mask_budget": (0 < self.mask_budget <= 1, "above 0 and 1 at most"),
-            "span_end": (0 < self.span_end <= 1, "above 0 and 1 at most"),
-            "replacement": (self.replacement in REPLACEMENTS, f"one of {REPLACEMENTS}"),
-            "rows": (self.rows in ROWS, f"one of {ROWS}"),
-            "validation_shards": (self.validation_shards >= 0, "0 or above"),
-            "seed": (0 <= self.seed < 2**31, "from 0 to below 2 ** 31"),
-        }
-        _check_ranges(self, ranges)
-
 
 @dataclass(frozen=True)
-class Bookkeeping:
-    """What a pretraining run writes and when; it may change when a run goes on.
+class RunOptions(Settings):
+    """What a pretraining run writes and when; it may change when a run goes on."""
 
-    Fields explain themselves as those of `FineTuning` do.
-
-    Raises:
-        ValueError: A setting is out of its range.
-    """
-
-    log_steps: int = _setting(50, int, "steps from one line of figures to the next")
-    validation_steps: int = _setting(1000, int, "steps from one validation to the next")
-    validation_batches: int = _setting(50, int, "most batches of a validation")
-    checkpoint_steps: int = _setting(1000, int, "steps from one checkpoint to the next")
-    checkpoint_minutes: float = _setting(
-        30, float, "minutes after which a checkpoint is written in any case"
+    log_steps: int = setting(50, int, "steps from one line of figures to the next", ABOVE_0)
+    validation_steps: int = setting(1000, int, "steps from one validation to the next", ABOVE_0)
+    validation_batches: int = setting(50, int, "most batches of a validation", ABOVE_0)
+    checkpoint_steps: int = setting(1000, int, "steps from one checkpoint to the next", ABOVE_0)
+    checkpoint_minutes: float = setting(
+        30, float, "minutes after which a checkpoint is written in any case", ABOVE_0
     )
-    keep: int = _setting(3, int, "checkpoints that are kept, the last ones")
-
-    def __post_init__(self) -> None:
-        ranges = {
-            setting.name: (getattr(self, setting.name) > 0, "above 0") for setting in fields(self)
-        }
-        _check_ranges(self, ranges)
+    keep: int = setting(3, int, "checkpoints that are kept, the last ones", ABOVE_0)

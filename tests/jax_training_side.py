@@ -1,8 +1,9 @@
 """Runs the accelerator's training in small under JAX, for `test_jax_training.py`.
 
-    python tests/jax_training_side.py FOLDER
+    python tests/without_tensorflow.py tests/jax_training_side.py FOLDER
 
-reads `given.npz` and `sizes.json`, writes `results.npz`.  Python must find benchmarks/.
+reads `given.npz` and `sizes.json`, writes `results.npz`.  Python must find the package and the
+recipe of spanbert_mini_en_uncased.
 """
 
 import json
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax_pretraining import rates
 
-from spanbert_tf.layers.span_masking import SpanMasking
+from spanbert_tf.layers.masking.span_masking import SpanMasking
 
 MAX_TARGETS = 4
 STEPS, BATCH = 60, 8

@@ -1,4 +1,7 @@
-"""The accelerator's training under JAX: the losses, gradients and answers of TensorFlow's side."""
+"""The accelerator's training under JAX: the losses, gradients and answers of TensorFlow's side.
+
+Its side runs as on a machine where TensorFlow is not installed.
+"""
 
 import json
 import os
@@ -12,6 +15,7 @@ import tensorflow as tf
 from _extractive_qa import best_spans
 
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
+from tests.conftest import ROOT
 from tests.layer_checks import randomize
 
 Arrays = dict[str, np.ndarray]
@@ -24,7 +28,8 @@ SIZES = {
     "max_sequence_length": 32,
 }
 LENGTH, ROWS = 24, 12
-ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "spanbert_mini_en_uncased"
+SCRIPTS = ("without_tensorflow", "jax_training_side")
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +66,15 @@ def results(
     )
     (folder / "sizes.json").write_text(json.dumps(SIZES))
     outcome = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("jax_training_side.py")), str(folder)],
+        [
+            sys.executable,
+            *(str(Path(__file__).with_name(f"{name}.py")) for name in SCRIPTS),
+            str(folder),
+        ],
         env={
             **os.environ,
             **{"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(RECIPE)]),
         },
         capture_output=True,
         text=True,

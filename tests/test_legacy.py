@@ -11,9 +11,9 @@ import keras
 import pytest
 
 from spanbert_tf import legacy
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.hub import export_encoder
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxy"]
 

@@ -6,14 +6,16 @@ import sys
 import zipfile
 from email.parser import Parser
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
+import numpy as np
 import pytest
 
 import spanbert_tf
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"jax", "keras", "keras_hub", "numpy", "tensorflow", "tensorflow_text", "torch"}
 REGISTERED_CLASSES = [
     "SpanBertBackbone",
@@ -28,8 +30,12 @@ REGISTERED_CLASSES = [
 
 def run_python(source: str, cwd: Path = ROOT, **environment: str) -> str:
     """Runs `source` in a fresh interpreter and returns what it printed."""
+    return output_of(["-c", source], cwd, **environment)
+
+
+def output_of(arguments: list[str], cwd: Path = ROOT, **environment: str) -> str:
     outcome = subprocess.run(
-        [sys.executable, "-c", source],
+        [sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
@@ -39,7 +45,18 @@ def run_python(source: str, cwd: Path = ROOT, **environment: str) -> str:
     return outcome.stdout
 
 
-@pytest.mark.parametrize("module", ["spanbert_tf", "spanbert_tf.features", "spanbert_tf.cli"])
+def run_without_tensorflow(source: str, folder: Path, backend: str) -> str:
+    """Runs `source` as on a machine that has another of Keras' backends alone."""
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    script = folder / "script.py"
+    script.write_text(source)
+    arguments = [str(ROOT / "tests" / "without_tensorflow.py"), str(script)]
+    environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    return output_of(arguments, folder, **environment)
+
+
+@pytest.mark.parametrize("module", ["spanbert_tf", "spanbert_tf.features", "spanbert_tf.cli.main"])
 def test_import_loads_no_heavy_library(module: str):
     loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert "spanbert_tf" in loaded
@@ -72,10 +89,10 @@ def test_unknown_name_is_an_attribute_error():
         "import keras_hub, spanbert_tf",
         "import spanbert_tf, keras_hub",
         "from spanbert_tf import SpanBertTokenizer",
-        "import spanbert_tf.training.pretraining, keras_hub",
-        "import spanbert_tf.tokenizer",
-        "import spanbert_tf.layers.span_masking, keras_hub",
-        "import spanbert_tf.models.text_classifier",
+        "import spanbert_tf.training.pretraining.run, keras_hub",
+        "import spanbert_tf.tokenization.tokenizer",
+        "import spanbert_tf.layers.masking.span_masking, keras_hub",
+        "import spanbert_tf.tasks.text_classifier",
     ],
 )
 def test_keras_hub_knows_our_classes(imports: str):
@@ -89,10 +106,73 @@ def test_keras_hub_knows_our_classes(imports: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["spanbert_tf.tokenizer", "spanbert_tf.models.backbone"])
+@pytest.mark.parametrize("module", ["spanbert_tf.tokenization.tokenizer", "spanbert_tf.backbone"])
 def test_class_module_imports_first(module: str):
     """A module that itself is the first to import keras_hub meets no circular import."""
     assert run_python(f"import {module}, keras_hub; print('done')").split()[-1] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_hub, spanbert_tf",
+        "import spanbert_tf, keras_hub",
+        "from spanbert_tf.backbone import SpanBertBackbone",
+    ],
+)
+def test_encoder_and_layers_import_without_tensorflow(imports: str, tmp_path: Path):
+    printed = run_without_tensorflow(
+        f"{imports}\n"
+        "import pkgutil\n"
+        "from importlib import import_module\n"
+        "import keras, spanbert_tf\n"
+        "from spanbert_tf import layers\n"
+        "for module in pkgutil.walk_packages(layers.__path__, layers.__name__ + '.'):\n"
+        "    import_module(module.name)\n"
+        "for name in ['SpanBertBackbone', 'SpanMasking', 'MaskedLMHead']:\n"
+        "    print(keras.saving.get_registered_object(f'spanbert_tf>{name}').__name__)\n"
+        "try:\n"
+        "    spanbert_tf.SpanBertTokenizer\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error.name)\n",
+        tmp_path,
+        "jax",
+    )
+    assert printed.split() == ["SpanBertBackbone", "SpanMasking", "MaskedLMHead", "tensorflow"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_encoder_without_tensorflow_gives_what_it_gives_with_it(backend: str, tmp_path: Path):
+    backbone = spanbert_tf.SpanBertBackbone(
+        vocabulary_size=23, num_layers=2, num_heads=3, hidden_dim=12, intermediate_dim=7
+    )
+    generator = np.random.default_rng(0)
+    backbone.set_weights(
+        [w + 0.3 * generator.standard_normal(w.shape) for w in backbone.get_weights()]
+    )
+    features = {
+        "token_ids": generator.integers(0, 23, (2, 11), "int32"),
+        "segment_ids": np.repeat([[0, 1]], [5, 6], axis=1).repeat(2, axis=0).astype("int32"),
+        "padding_mask": np.array([[1] * 11, [1] * 7 + [0] * 4], "int32"),
+    }
+    backbone.save_to_preset(str(tmp_path / "preset"))
+    np.savez(tmp_path / "features.npz", **features)
+    run_without_tensorflow(
+        "import keras, keras_hub, numpy as np, spanbert_tf\n"
+        "backbone = keras_hub.models.Backbone.from_preset('preset')\n"
+        "assert type(backbone) is spanbert_tf.SpanBertBackbone\n"
+        "outputs = backbone(dict(np.load('features.npz')))\n"
+        "outputs = {name: keras.ops.convert_to_numpy(x) for name, x in outputs.items()}\n"
+        "np.savez('outputs.npz', **outputs)\n",
+        tmp_path,
+        backend,
+    )
+    outputs = np.load(tmp_path / "outputs.npz")
+    for name, expected in backbone(features).items():
+        assert np.isfinite(outputs[name]).all()
+        np.testing.assert_allclose(outputs[name], expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +208,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path):
     assert metadata["Name"] == "spanbert-tf"
     assert metadata["Version"] == spanbert_tf.__version__
     assert metadata["Requires-Python"] == ">=3.11"
-    assert "spanbert-tf = spanbert_tf.cli:main" in entry_points
+    assert "spanbert-tf = spanbert_tf.cli.main:main" in entry_points
 
 
 @pytest.mark.slow
@@ -137,7 +217,7 @@ def test_wheel_works_installed_elsewhere(wheel: Path, tmp_path: Path):
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site)]
     subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
     printed = run_python(
-        "import spanbert_tf, spanbert_tf.cli\n"
+        "import spanbert_tf, spanbert_tf.cli.main\n"
         "from importlib.resources import files\n"
         "reviews = files('spanbert_tf.data') / 'reviews' / 'train.tsv'\n"
         "print(reviews.read_text('utf-8').splitlines()[0])\n"

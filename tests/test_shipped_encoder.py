@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from spanbert_tf import load_backbone, load_tokenizer
-from spanbert_tf.convert import bundled_minilm, default_encoder
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.restoring import restore_encoder
+from spanbert_tf.checkpoints.saved_models import restore_encoder
+from spanbert_tf.handles import bundled_minilm, default_encoder
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "saved_models" / "spanbert_mini_en_uncased" / "1"

@@ -3,15 +3,15 @@
 Letters: b batch, s sequence, H hidden.
 """
 
-import re
 from typing import Any
 
 import keras
 from keras import ops
 
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.hub import all_outputs
 from spanbert_tf.features import ENCODER_FEATURES, HUGGING_FACE_NAMES, TF_HUB_NAMES
-from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.keras_internals import track_variable
 
 _OUR_NAMES = {feature.name: feature.name for feature in ENCODER_FEATURES}
 _KNOWN_NAMES = (TF_HUB_NAMES, HUGGING_FACE_NAMES, _OUR_NAMES)
@@ -111,16 +111,8 @@ class SavedModelEncoder(_TwoForms, keras.layers.TFSMLayer):
         )
 
     def _add_existing_weight(self, weight: Any) -> None:
-        # The one private method of Keras that is touched here.  Keras leaves the ":0" in
-        # TensorFlow's names, and then the first step of `fit` fails to name the optimizer's
-        # variables.
-        variable = keras.Variable(
-            weight,
-            trainable=weight.trainable,
-            dtype=weight.dtype.name,
-            name=re.sub(r"[^A-Za-z0-9_.-]", "_", weight.name.removesuffix(":0")),
-        )
-        self._track_variable(variable)
+        # Keras calls it for each variable; its own would keep names that `fit` cannot use.
+        track_variable(self, weight)
 
     def encode(self, inputs: dict[str, Any], training: bool) -> dict[str, Any]:
         """Runs the SavedModel."""

@@ -17,14 +17,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spanbert_tf.data.bucketing import default_buckets
-from spanbert_tf.data.packing import pack_segments
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.data.batching.bucketing import default_buckets
+from spanbert_tf.data.batching.packing import pack_segments
 from spanbert_tf.export.pretraining_heads import head_objects
 from spanbert_tf.export.saved_model import saved_model_folder, track_encoder, track_vocabulary
 from spanbert_tf.features import TF_HUB_NAMES
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 _TEXT = tf.TensorSpec([None], tf.string, "text")
 _SENTENCES = tf.TensorSpec([None], tf.string, "sentences")

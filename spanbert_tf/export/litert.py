@@ -1,50 +1,55 @@
-"""Classifiers and encoders for LiteRT: text in, answers out, with the least latency on a CPU.
+"""Tasks and encoders for LiteRT: text in, answers out, with the least latency on a CPU.
 
 LiteRT (https://ai.google.dev/edge/litert, once TensorFlow Lite) packs weights for its XNNPACK
 kernels when it loads a network, where TensorFlow packs them in each call: of a short sentence that
 is most of the time.  It takes any shape without compiling, so rows are padded to the longest of
 their batch and no further.
 
-Letters: b batch, s sequence, c classes, H hidden.
+Letters: b batch, s sequence, H hidden.
 """
 
 import json
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from spanbert_tf.atomic import atomic_folder
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.saved_model import write_vocabulary
-from spanbert_tf.export.serving import check_classifier
-from spanbert_tf.features import ENCODER_FEATURES
-from spanbert_tf.layers.onednn import graphs_for_elsewhere
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.text_classifier import SpanBertTextClassifier
+from spanbert_tf.export.text_task import description_of
+from spanbert_tf.features import ENCODER_FEATURES, VECTORS, Feature
+from spanbert_tf.handles import LITERT_FILE
+from spanbert_tf.layers.kernels.onednn import portable_graphs
+from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.settings import LITERT_WEIGHTS
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tasks.text_classifier import (
+    SpanBertTextClassifier,
+    SpanBertTextClassifierPreprocessor,
+)
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 NETWORK_FILE = "network.tflite"
-DESCRIPTION_FILE = "litert.json"
 SIGNATURE = "serving_default"
 
 
-def export_litert_classifier(
-    classifier: SpanBertTextClassifier,
+def export_litert(
+    task: SpanBertTask,
     path: str | os.PathLike[str],
     weights: str = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Writes a classifier for LiteRT, to be asked by `load_litert(path).classify(texts)`.
+    """Writes a task for LiteRT, to be asked by `load_litert(path)(texts)`.
 
-    The folder holds `network.tflite`, from `token_ids`, `segment_ids` and `padding_mask` (int32
-    `[b, s]`) to `probabilities` (float32 `[b, c]`) by its signature `serving_default`; the
-    vocabulary, `vocab.txt`; and `litert.json`: the case, the longest text and the classes.
+    The folder holds `network.tflite`, from the task's features (int32 `[b, s]`) to what its
+    `decode` gives, by its signature `serving_default`; the vocabulary, `vocab.txt`; and
+    `litert.json`: the task, how rows are made of texts and answers of numbers.
 
     Args:
-        classifier: A classifier with a preprocessor and dense attention.
+        task: A task with a preprocessor and dense attention.
         path: The folder to make.
         weights: `"float32"`, or `"int8"`: a quarter of the size and several times as fast, at a
             loss of accuracy to be measured with your own texts.  Products then round their inputs
@@ -54,26 +59,36 @@ def export_litert_classifier(
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
-        ValueError: The classifier has no preprocessor, bucketed attention, or an activation that
-            gives neither logits nor probabilities; or `weights` is unknown.
+        ValueError: The task has no preprocessor, bucketed attention, or an activation that gives
+            no probabilities; or `weights` is unknown.
     """
-    check_classifier(classifier)
-    preprocessor = classifier.preprocessor
-    backbone = _in_float32(classifier.backbone)
-    if backbone is not classifier.backbone:
-        config = {**classifier.get_config(), "backbone": backbone, "preprocessor": None}
-        in_float32 = SpanBertTextClassifier(**config)
-        in_float32.set_weights(classifier.get_weights())
-        classifier = in_float32
-    probabilities = classifier.output
-    if classifier.activation is keras.activations.linear:
-        probabilities = keras.ops.softmax(probabilities)
-    network = keras.Model(classifier.input, {"probabilities": probabilities})
-    description = {
-        "classes": classifier.names_of_classes,
-        "sequence_length": preprocessor.sequence_length,
-    }
-    _write(network, preprocessor.tokenizer, description, path, weights, overwrite)
+    description = description_of(task)
+    preprocessor = task.preprocessor
+    backbone = _in_float32(task.backbone)
+    if backbone is not task.backbone:
+        config = {**task.get_config(), "backbone": backbone, "preprocessor": None}
+        in_float32 = type(task)(**config)
+        in_float32.set_weights(task.get_weights())
+        task = in_float32
+
+    def run(features: dict[str, tf.Tensor]) -> Any:
+        return task.decode(task(features, training=False), features)
+
+    inputs = [*ENCODER_FEATURES, *task.extra_inputs]
+    _write(run, inputs, task.variables, preprocessor, description, path, weights, overwrite)
+
+
+def export_litert_classifier(
+    classifier: SpanBertTextClassifier,
+    path: str | os.PathLike[str],
+    weights: str = "float32",
+    overwrite: bool = False,
+) -> None:
+    """Writes a text classifier for LiteRT; see `export_litert`.
+
+    The network gives `probabilities`, float32 `[b, c]`.
+    """
+    export_litert(classifier, path, weights, overwrite)
 
 
 def export_litert_encoder(
@@ -84,28 +99,32 @@ def export_litert_encoder(
     weights: str = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Writes an encoder for LiteRT, to be asked by `load_litert(path).encode(texts)`.
+    """Writes an encoder for LiteRT, to be asked by `load_litert(path).encode_text(texts)`.
 
-    The folder is that of `export_litert_classifier`, with `vectors` (float32 `[b, H]`) in the
-    place of `probabilities`.
+    The folder is that of `export_litert`; the network gives `vectors`, float32 `[b, H]`.
 
     Args:
         backbone: An encoder with dense attention.
         tokenizer: The tokenizer that belongs to it.
         path: The folder to make.
         pooling: What a text's vector is: see `SpanBertBackbone.pooled_states`.
-        weights: See `export_litert_classifier`.
-        overwrite: See `export_litert_classifier`.
+        weights: See `export_litert`.
+        overwrite: See `export_litert`.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
         ValueError: Bucketed attention; or `pooling` or `weights` is unknown.
     """
     backbone = _in_float32(backbone)
-    vectors = backbone.pooled_states(backbone.input, pooling)
-    network = keras.Model(backbone.input, {"vectors": vectors})
-    description = {"pooling": pooling, "sequence_length": backbone.max_sequence_length}
-    _write(network, tokenizer, description, path, weights, overwrite)
+    network = keras.Model(backbone.input, backbone.pooled_states(backbone.input, pooling))
+
+    def run(features: dict[str, tf.Tensor]) -> Any:
+        return {VECTORS.name: network(features, training=False)}
+
+    preprocessor = SpanBertTextClassifierPreprocessor(tokenizer, backbone.max_sequence_length)
+    description = {"task": None, "pooling": pooling, "width": backbone.hidden_dim}
+    inputs = ENCODER_FEATURES
+    _write(run, inputs, network.variables, preprocessor, description, path, weights, overwrite)
 
 
 def _in_float32(backbone: SpanBertBackbone) -> SpanBertBackbone:
@@ -123,34 +142,39 @@ def _in_float32(backbone: SpanBertBackbone) -> SpanBertBackbone:
 
 
 def _write(
-    network: keras.Model,
-    tokenizer: SpanBertTokenizer,
+    run: Callable[[dict[str, tf.Tensor]], dict[str, Any]],
+    inputs: Sequence[Feature],
+    variables: Sequence[Any],
+    preprocessor: Any,
     description: dict[str, Any],
     path: str | os.PathLike[str],
     weights: str,
     overwrite: bool,
 ) -> None:
-    """Writes a network from features to one output of rank 2, and how to ask it."""
+    """Writes a network from features to numbers, and how to ask it."""
     if weights not in LITERT_WEIGHTS:
         raise ValueError(f"`weights` must be one of {LITERT_WEIGHTS}, but is {weights!r}.")
-    ((_, output),) = network.output.items()
+    config = preprocessor.get_config()
+    # Its name, dtype and tokenizer are made anew; rows are padded to the longest of their batch.
+    rows = {name: config[name] for name in preprocessor.row_settings}
+    tokenizer = preprocessor.tokenizer
     description = {
         **description,
+        "preprocessor": rows,
         "lowercase": tokenizer.lowercase,
         "weights": weights,
-        "width": output.shape[-1],
     }
 
-    def run(*features: tf.Tensor) -> Any:
-        names = (feature.name for feature in ENCODER_FEATURES)
-        return network(dict(zip(names, features, strict=True)), training=False)
+    # The specs' names become those of the signature's inputs.
+    specs = [tf.TensorSpec([None, None], of.dtype, of.name) for of in inputs]
 
-    # Their names become those of the signature's inputs.
-    specs = [tf.TensorSpec([None, None], of.dtype, of.name) for of in ENCODER_FEATURES]
+    def run_in_order(*tensors: tf.Tensor) -> Any:
+        return run(dict(zip((of.name for of in inputs), tensors, strict=True)))
+
     root = tf.train.Checkpoint()
-    root.variables = [variable.value for variable in network.variables]
-    with graphs_for_elsewhere():
-        signature = tf.function(run, autograph=False).get_concrete_function(*specs)
+    root.variables = [variable.value for variable in variables]
+    with portable_graphs():
+        signature = tf.function(run_in_order, autograph=False).get_concrete_function(*specs)
     with atomic_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as saved:
         tf.saved_model.save(root, saved, signatures={SIGNATURE: signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
@@ -159,4 +183,4 @@ def _write(
         (folder / NETWORK_FILE).write_bytes(converter.convert())
         write_vocabulary(tokenizer, folder)
         text = json.dumps(description, indent=2, ensure_ascii=False)
-        (folder / DESCRIPTION_FILE).write_text(f"{text}\n", "utf-8")
+        (folder / LITERT_FILE).write_text(f"{text}\n", "utf-8")

@@ -1,6 +1,6 @@
-"""Models for LiteRT, loaded: texts in, answers out.
+"""Models for LiteRT, loaded: texts in, answers or vectors out.
 
-Letters: n texts, c classes, H hidden.
+Letters: n texts, H hidden.
 """
 
 import json
@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.data.pipeline import BucketedBatches, list_of_strings
-from spanbert_tf.export.litert import DESCRIPTION_FILE, NETWORK_FILE, SIGNATURE
-from spanbert_tf.hugging_face import VOCABULARY_FILE
-from spanbert_tf.models.text_classifier import Prediction, named_predictions
-from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
-from spanbert_tf.models.texts_in_memory import NUM_BUCKETS
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
+from spanbert_tf.data.batching.pipeline import BucketedBatches
+from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.export.litert import NETWORK_FILE, SIGNATURE
+from spanbert_tf.export.text_task import TextTask
+from spanbert_tf.features import PADDING_MASK, VECTORS
+from spanbert_tf.handles import LITERT_FILE
+from spanbert_tf.models.answering import FEW_TEXTS, answer_rows, cut_rows, rows_of_texts
+from spanbert_tf.models.task import as_columns
+from spanbert_tf.models.text_batches import NUM_BUCKETS, Columns
+from spanbert_tf.tasks.text_classifier import SpanBertTextClassifierPreprocessor
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
-# So many texts are one batch, padded to the longest; more are sorted by length, which takes some
-# milliseconds before the first is answered.
-TEXTS_AT_ONCE = 8
 # Of a batch that is sorted: a layer's scores then stay in a CPU's cache, and any number of shapes
 # and batches is free.
 TOKEN_BUDGET = 512
@@ -31,130 +33,141 @@ TOKEN_BUDGET = 512
 
 def load_litert(
     path: str | os.PathLike[str], num_threads: int | None = None
-) -> "LiteRTClassifier | LiteRTEncoder":
-    """Loads what `export_litert_classifier` or `export_litert_encoder` wrote.
+) -> "LiteRTTask | LiteRTEncoder":
+    """Loads what `export_litert` or `export_litert_encoder` wrote.
 
     Args:
         path: The folder.
         num_threads: Threads of a call.  `None`: one for each core.
 
     Returns:
-        A `LiteRTClassifier` or a `LiteRTEncoder`.
+        A `LiteRTTask` or a `LiteRTEncoder`.
 
     Raises:
         FileNotFoundError: There is no such export.
         ModuleNotFoundError: `ai-edge-litert` is not installed.
     """
     folder = Path(path)
-    if not is_litert(folder):
-        raise FileNotFoundError(f"{folder} holds no model for LiteRT: it lacks {DESCRIPTION_FILE}")
-    description = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
-    network = _TextNetwork(folder, description, num_threads or os.cpu_count() or 1)
-    if "classes" in description:
-        return LiteRTClassifier(network, description["classes"])
-    return LiteRTEncoder(network)
+    file = folder / LITERT_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} holds no model for LiteRT: it lacks {LITERT_FILE}")
+    description = json.loads(file.read_text("utf-8"))
+    run = signature_runner(folder / NETWORK_FILE, num_threads or os.cpu_count() or 1)
+    tokenizer = SpanBertTokenizer(str(folder / VOCABULARY_FILE), lowercase=description["lowercase"])
+    if description["task"] is None:
+        network = _network(run, SpanBertTextClassifierPreprocessor, tokenizer, description)
+        return LiteRTEncoder(network, description["width"])
+    return LiteRTTask(description, tokenizer, run)
 
 
-def is_litert(folder: Path) -> bool:
-    """Whether a folder was written by one of the exports of this module."""
-    return (folder / DESCRIPTION_FILE).is_file()
+class LiteRTTask(TextTask):
+    """A task in LiteRT; threads may share it."""
 
+    def __init__(
+        self,
+        description: dict[str, Any],
+        tokenizer: SpanBertTokenizer,
+        run: Callable[..., dict[str, np.ndarray]],
+    ) -> None:
+        super().__init__(description)
+        self._network = _network(run, self.task_class.preprocessor_cls, tokenizer, description)
 
-class LiteRTClassifier:
-    """A classifier in LiteRT; threads may share it.
-
-    Attributes:
-        class_names: The classes, in the order of their probabilities.
-    """
-
-    def __init__(self, network: "_TextNetwork", class_names: Sequence[str]) -> None:
-        self.class_names = list(class_names)
-        self._network = network
-
-    def classify(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None
-    ) -> list[Prediction]:
-        """Names the class of each text, with probabilities.
-
-        Args:
-            texts: The texts, any number of them.
-            pairs: Their second texts, for a classifier of pairs.
-
-        Returns:
-            One answer a text, in their order.
-
-        Raises:
-            TypeError: A text is not a string.
-            ValueError: There are not as many `pairs` as `texts`.
-        """
-        return named_predictions(self._network(texts, pairs), self.class_names)
+    def answer_columns(self, columns: Columns) -> list[Any]:
+        """Answers for texts, any number of them."""
+        network, decoded = self._network, self.task_class.decoded
+        if 0 < len(columns[0]) <= FEW_TEXTS:
+            features, rows = network.one_batch(columns)
+            lengths = features[PADDING_MASK.name].numpy().sum(axis=1)
+            return self.decoder.answers(
+                cut_rows(network(features), lengths, decoded), rows, columns
+            )
+        rows = network.rows(columns)
+        return answer_rows(rows, columns, network.batches, network, decoded, self.decoder)
 
 
 class LiteRTEncoder:
     """An encoder in LiteRT, one vector a text; threads may share it."""
 
-    def __init__(self, network: "_TextNetwork") -> None:
+    def __init__(self, network: "_Network", width: int) -> None:
         self._network = network
+        self._width = width
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Encodes texts, any number of them: float32 `[n, H]`, in their order.
+
+        Args:
+            texts: A list of strings, or one string, which gives `[H]`.
 
         Raises:
             TypeError: A text is not a string.
         """
-        return self._network(texts)
-
-
-class _TextNetwork:
-    """Texts, or pairs of them, to the only output of a network: float32 `[n, c or H]`."""
-
-    def __init__(self, folder: Path, description: dict[str, Any], num_threads: int) -> None:
-        self._tokenizer = SpanBertTokenizer(
-            str(folder / VOCABULARY_FILE), lowercase=description["lowercase"]
-        )
-        self._sequence_length = description["sequence_length"]
-        self._width = description["width"]
-        preprocessor = SpanBertTextClassifierPreprocessor(
-            self._tokenizer, self._sequence_length, buckets=range(1, self._sequence_length + 1)
-        )
-        strings = tf.TensorSpec([None], tf.string)
-        # A graph: operation by operation the same takes ten times as long.
-        self._preprocess = {
-            1: tf.function(preprocessor, [strings], autograph=False),
-            2: tf.function(
-                lambda text, pair: preprocessor((text, pair)), [strings, strings], autograph=False
-            ),
-        }
-        self._run = signature_runner(folder / NETWORK_FILE, num_threads)
-        self._lock = threading.Lock()  # An interpreter has but one set of tensors.
-
-    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> np.ndarray:
-        columns = [list_of_strings(texts)]
-        if pairs is not None:
-            columns.append(list_of_strings(pairs, "pairs"))
-            if len(pairs) != len(texts):
-                raise ValueError(f"there are {len(pairs)} `pairs` for {len(texts)} `texts`.")
+        columns, is_one = as_columns(texts)
         if not columns[0]:
             return np.zeros((0, self._width), np.float32)
-        if len(columns[0]) <= TEXTS_AT_ONCE:
-            strings = (tf.constant(column, tf.string) for column in columns)
-            return self._outputs(self._preprocess[len(columns)](*strings))
-        batches = BucketedBatches.from_texts(
-            columns[0],
-            None,
-            *columns[1:],
-            tokenizer=self._tokenizer,
-            sequence_length=self._sequence_length,
+        network = self._network
+        if len(columns[0]) <= FEW_TEXTS:
+            features, _ = network.one_batch(columns)
+            vectors = network(features)[VECTORS.name]
+        else:
+            batches = network.batches(network.rows(columns))
+            outputs = map(network, batches.dataset())
+            vectors = batches.outputs_of_rows(outputs, [VECTORS])[VECTORS.name]
+        return vectors[0] if is_one else vectors
+
+
+class _Network:
+    """Batches of features to what a network gives, by name."""
+
+    def __init__(self, run: Callable[..., dict[str, np.ndarray]], preprocessor: Any) -> None:
+        self._run = run
+        self._preprocessor = preprocessor
+        self._preprocess: dict[int, Any] = {}
+        self._lock = threading.Lock()  # An interpreter has but one set of tensors.
+
+    def one_batch(self, columns: Columns) -> tuple[dict[str, tf.Tensor], Rows]:
+        """Features of a few texts, and their rows but for the pieces."""
+        strings = [tf.constant(column, tf.string) for column in columns]
+        preprocess = self._preprocess.get(len(columns))
+        if preprocess is None:
+            # A graph: operation by operation the same takes ten times as long.
+            specs = [tf.TensorSpec([None], tf.string)] * len(columns)
+            preprocess = tf.function(self._features, input_signature=specs, autograph=False)
+            self._preprocess[len(columns)] = preprocess
+        features, records, count, places = preprocess(*strings)
+        return features, Rows((), records, count, places=places)
+
+    def _features(self, *columns: tf.Tensor) -> Any:
+        rows = self._preprocessor.rows(*columns)
+        return self._preprocessor.pack(rows), rows.records, rows.num_records, rows.places
+
+    def rows(self, columns: Columns) -> Rows:
+        return rows_of_texts(columns, self._preprocessor)
+
+    def batches(self, rows: Rows) -> BucketedBatches:
+        return BucketedBatches.from_rows(
+            rows,
+            tokenizer=self._preprocessor.tokenizer,
+            sequence_length=self._preprocessor.sequence_length,
             token_budget=TOKEN_BUDGET,
             num_buckets=NUM_BUCKETS,
         )
-        return batches.in_row_order(np.concatenate([*map(self._outputs, batches.dataset())]))
 
-    def _outputs(self, features: dict[str, tf.Tensor]) -> np.ndarray:
+    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
         arrays = {name: tensor.numpy() for name, tensor in features.items()}
         with self._lock:
-            (outputs,) = self._run(**arrays).values()
-        return outputs
+            return self._run(**arrays)
+
+
+def _network(
+    run: Callable[..., dict[str, np.ndarray]],
+    preprocessor_cls: Any,
+    tokenizer: SpanBertTokenizer,
+    description: dict[str, Any],
+) -> _Network:
+    settings = description["preprocessor"]
+    # LiteRT takes any shape, so a batch is as long as its longest row.
+    lengths = range(1, settings["sequence_length"] + 1)
+    return _Network(run, preprocessor_cls(tokenizer, buckets=lengths, **settings))
 
 
 def signature_runner(network: Path, num_threads: int) -> Callable[..., dict[str, np.ndarray]]:

@@ -1,35 +1,22 @@
-"""Handles to encoders and tokenizers: what `spanbert_tf.load` takes, and what it makes of it."""
+"""Encoders and tokenizers behind handles: `spanbert_tf.load` and its kin."""
 
-import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
-from spanbert_tf import hugging_face
-from spanbert_tf.convert import load_hugging_face
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints.convert import load_hugging_face
+from spanbert_tf.checkpoints.hugging_face import read_vocabulary
+from spanbert_tf.checkpoints.saved_models import restore_encoder, restore_tokenizer
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.restoring import (
-    is_saved_model,
-    models_within,
-    restore_encoder,
-    restore_tokenizer,
-)
-from spanbert_tf.tokenizer import SpanBertTokenizer
-
-_SAVED_MODEL, _PRESET, _HUGGING_FACE = "SavedModel", "Keras preset", "Hugging Face checkpoint"
+from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Handle, Kind, find
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 
-class _Source(NamedTuple):
-    """What a handle turned out to be, and the folder (or KerasHub's handle) where it is."""
-
-    kind: str
-    place: str
-
-
-def load(handle: str | os.PathLike[str], trainable: bool = True) -> keras.layers.Layer:
+def load(handle: AnyHandle, trainable: bool = True) -> keras.layers.Layer:
     """Loads an encoder as a Keras layer of two call forms.
 
         encoder = spanbert_tf.load("saved_models/spanbert_base/1")
@@ -44,7 +31,8 @@ def load(handle: str | os.PathLike[str], trainable: bool = True) -> keras.layers
     Args:
         handle: One of
             - the folder of a SavedModel with TF Hub's encoder interface, as `export_encoder` makes,
-            - the folder of a Keras preset, or its handle, such as `kaggle://user/model/keras/name`,
+            - the folder of a Keras preset, or its handle, such as `kaggle://user/model/keras/name`
+              or `hf://user/repo`,
             - the folder of a Hugging Face checkpoint, or `hf://user/repo`,
             - the URL of a TF Hub model, `https://tfhub.dev/...`; needs tensorflow-hub.
         trainable: Whether training changes the weights.
@@ -57,18 +45,12 @@ def load(handle: str | os.PathLike[str], trainable: bool = True) -> keras.layers
         ConnectionError: The handle is on a hub that cannot be reached.
         ModuleNotFoundError: A TF Hub URL without tensorflow-hub.
         ValueError: What is there is damaged, or no encoder.
+        OSError: See `spanbert_tf.handles.find` for others.
     """
-    source = _find(handle)
-    if source.kind == _SAVED_MODEL:
-        _register_text_operations()
-        return SavedModelEncoder(source.place, trainable=trainable)
-    if source.kind == _PRESET:
-        return BackboneEncoder(SpanBertBackbone.from_preset(source.place), trainable=trainable)
-    backbone, _ = load_hugging_face(source.place)
-    return BackboneEncoder(backbone, trainable=trainable)
+    return _open(handle).layer(trainable)
 
 
-def load_tokenizer(handle: str | os.PathLike[str]) -> SpanBertTokenizer:
+def load_tokenizer(handle: AnyHandle) -> SpanBertTokenizer:
     """Loads the tokenizer that belongs to an encoder.
 
     Args:
@@ -79,21 +61,14 @@ def load_tokenizer(handle: str | os.PathLike[str]) -> SpanBertTokenizer:
 
     Raises:
         FileNotFoundError: There is nothing of that name, or no vocabulary there.
-        ConnectionError: The handle is on a hub that cannot be reached.
-        ModuleNotFoundError: A TF Hub URL without tensorflow-hub.
-        ValueError: The vocabulary is damaged.
+        ConnectionError, ModuleNotFoundError, OSError: As `load`.
+        ValueError: The vocabulary is damaged, or the handle is one that `load` does not take.
     """
-    source = _find(handle)
-    if source.kind == _SAVED_MODEL:
-        return restore_tokenizer(source.place)
-    if source.kind == _PRESET:
-        return SpanBertTokenizer.from_preset(source.place)
-    vocabulary = hugging_face.read_vocabulary(Path(source.place))
-    return SpanBertTokenizer(vocabulary.pieces, lowercase=vocabulary.lowercase)
+    return _open(handle).tokenizer()
 
 
 def load_backbone(
-    handle: str | os.PathLike[str], dtype: Any = None
+    handle: AnyHandle, dtype: Any = None
 ) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
     """Loads an encoder as a KerasHub backbone, with its tokenizer, to build tasks on.
 
@@ -107,74 +82,123 @@ def load_backbone(
         The backbone and its tokenizer.
 
     Raises:
-        FileNotFoundError, ConnectionError, ModuleNotFoundError: As `load`.
+        FileNotFoundError, ConnectionError, ModuleNotFoundError, OSError: As `load`.
         ValueError: What is there is damaged, or a SavedModel that `export_encoder` did not make.
     """
-    source = _find(handle)
-    if source.kind == _HUGGING_FACE:
-        return load_hugging_face(source.place, dtype)
-    if source.kind == _SAVED_MODEL:
-        model = restore_encoder(source.place, dtype)
-        if isinstance(model, SpanBertPretrainer):
-            return model.backbone, model.preprocessor.tokenizer
-        return model, restore_tokenizer(source.place)
-    options = {} if dtype is None else {"dtype": dtype}
-    backbone = SpanBertBackbone.from_preset(source.place, **options)
-    return backbone, SpanBertTokenizer.from_preset(source.place)
+    return _open(handle).backbone(dtype)
 
 
-def _find(handle: str | os.PathLike[str]) -> _Source:
-    """Says what a handle names; downloads it where it is on a hub."""
-    handle = os.fspath(handle)
-    if handle.startswith(hugging_face.HUB_PREFIX):
-        folder = hugging_face.locate(handle)
-        # A Keras preset on the Hub: KerasHub gets its files, which `locate` does not know.
-        is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
-        return _Source(_PRESET, handle) if is_preset else _Source(_HUGGING_FACE, str(folder))
-    if handle.startswith(("https://", "http://")):
-        return _Source(_SAVED_MODEL, _download_from_tf_hub(handle))
-    if "://" in handle or handle in SpanBertBackbone.presets:
-        return _Source(_PRESET, handle)
-    return _Source(_kind_of_folder(Path(handle)), handle)
+def load_with_heads(
+    handle: AnyHandle, dtype: Any = None
+) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
+    """Loads an encoder as `load_backbone` does, within its pretrainer if the handle holds one.
+
+    Args:
+        handle: As for `load_backbone`.  Of a Hugging Face checkpoint the head is not loaded, as
+            that of the span boundary objective is missing: see `load_hugging_face_pretrainer`.
+        dtype: As for `load_backbone`.
+
+    Returns:
+        A `SpanBertPretrainer` if `find(handle).task` is "fill-mask", else a `SpanBertBackbone`; and
+        the tokenizer.
+
+    Raises:
+        FileNotFoundError, ConnectionError, ModuleNotFoundError, ValueError, OSError: As
+            `load_backbone`.
+    """
+    return _open(handle).with_heads(dtype)
 
 
-def _kind_of_folder(folder: Path) -> str:
-    if not folder.is_dir():
-        names = sorted(SpanBertBackbone.presets) or "none is published yet"
-        raise FileNotFoundError(
-            f"found nothing under the handle {str(folder)!r}; tried a folder ({folder.absolute()}) "
-            f"and the names of presets ({names}).  A handle may also be hf://user/repo or the URL "
-            f"of a TF Hub model"
+class _Encoder(ABC):
+    """What an encoder of a kind can be loaded as."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+        self.path = handle.path
+
+    @abstractmethod
+    def layer(self, trainable: bool) -> keras.layers.Layer: ...
+
+    @abstractmethod
+    def tokenizer(self) -> SpanBertTokenizer: ...
+
+    @abstractmethod
+    def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]: ...
+
+    def with_heads(
+        self, dtype: Any
+    ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
+        return self.backbone(dtype)
+
+
+class _Preset(_Encoder):
+    def layer(self, trainable: bool) -> keras.layers.Layer:
+        return BackboneEncoder(SpanBertBackbone.from_preset(self.path), trainable=trainable)
+
+    def tokenizer(self) -> SpanBertTokenizer:
+        return SpanBertTokenizer.from_preset(self.path)
+
+    def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+        return SpanBertBackbone.from_preset(self.path, dtype=dtype), self.tokenizer()
+
+    def with_heads(
+        self, dtype: Any
+    ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
+        if self.handle.task != PRETRAINING_TASK:
+            return self.backbone(dtype)
+        return SpanBertPretrainer.from_preset(self.path, dtype=dtype), self.tokenizer()
+
+
+class _HuggingFace(_Encoder):
+    def layer(self, trainable: bool) -> keras.layers.Layer:
+        backbone, _ = self.backbone(None)
+        return BackboneEncoder(backbone, trainable=trainable)
+
+    def tokenizer(self) -> SpanBertTokenizer:
+        vocabulary = read_vocabulary(Path(self.path))
+        return SpanBertTokenizer(vocabulary.pieces, lowercase=vocabulary.lowercase)
+
+    def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+        return load_hugging_face(self.path, dtype)
+
+
+class _SavedModel(_Encoder):
+    def layer(self, trainable: bool) -> keras.layers.Layer:
+        # Its text functions are made of these operations; without them it does not even load.
+        import tensorflow_text  # noqa: F401
+
+        return SavedModelEncoder(self.path, trainable=trainable)
+
+    def tokenizer(self) -> SpanBertTokenizer:
+        return restore_tokenizer(self.path)
+
+    def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+        model, tokenizer = self.with_heads(dtype)
+        return (model.backbone if isinstance(model, SpanBertPretrainer) else model), tokenizer
+
+    def with_heads(
+        self, dtype: Any
+    ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
+        return restore_encoder(self.path, dtype), self.tokenizer()
+
+
+_ENCODERS: dict[Kind, type[_Encoder]] = {
+    Kind.PRESET: _Preset,
+    Kind.HUGGING_FACE: _HuggingFace,
+    Kind.SAVED_MODEL: _SavedModel,
+}
+
+
+def _open(handle: AnyHandle) -> _Encoder:
+    found = find(handle)
+    if found.kind is Kind.SIZE:
+        raise ValueError(
+            f"{found.source!r} names a size, which has no weights and no vocabulary: expected the "
+            f"handle of a trained encoder, such as hf://SpanBERT/spanbert-base-cased"
         )
-    if is_saved_model(folder):
-        return _SAVED_MODEL
-    if (folder / hugging_face.CONFIG_FILE).is_file():
-        is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
-        return _PRESET if is_preset else _HUGGING_FACE
-    raise FileNotFoundError(
-        f"{folder} holds neither a SavedModel (saved_model.pb) nor a Keras preset or a Hugging "
-        f"Face checkpoint (config.json){models_within(folder)}"
-    )
-
-
-def _download_from_tf_hub(url: str) -> str:
-    try:
-        import tensorflow_hub
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{url} needs tensorflow-hub, and the module {error.name!r} is missing: "
-            f"pip install 'spanbert-tf[hub]'",
-            name=error.name,
-        ) from error
-    try:
-        return tensorflow_hub.resolve(url)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConnectionError(
-            f"could not get {url} from TF Hub: {error}.  Without a network, download and unpack "
-            f"the model where there is one, and pass the folder's path"
-        ) from error
-
-
-def _register_text_operations() -> None:
-    # The SavedModel's text functions are made of them; without them it does not even load.
-    import tensorflow_text  # noqa: F401
+    if found.kind not in _ENCODERS:
+        raise ValueError(
+            f"{found.source} is a model of the kind {found.kind}; expected an encoder that is a "
+            f"{', a '.join(_ENCODERS)}"
+        )
+    return _ENCODERS[found.kind](found)

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from spanbert_tf.checkpoint_tensors import own_weights
-from spanbert_tf.layers.gathering import take_positions
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
+from spanbert_tf.checkpoints.tensors import own_weights
+from spanbert_tf.layers.kernels.gathering import take_positions
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 
 
 def head_objects(pretrainer: SpanBertPretrainer) -> dict[str, tf.train.Checkpoint]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from spanbert_tf.atomic import atomic_folder
-from spanbert_tf.hugging_face import VOCABULARY_FILE
-from spanbert_tf.layers.onednn import graphs_for_elsewhere
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.restoring import ENCODER_FILE
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
+from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
+from spanbert_tf.layers.kernels.onednn import portable_graphs
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 # Operations of tensorflow-text that the copy inside TF Serving (version 2.12) knows.
 SERVABLE_CUSTOM_OPS = frozenset(
@@ -48,7 +48,7 @@ def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) ->
         FileExistsError: `path` exists and `overwrite` is false.
         ValueError: The graph has an operation that TF Serving lacks.
     """
-    with atomic_folder(path, overwrite) as folder, graphs_for_elsewhere():
+    with atomic_folder(path, overwrite) as folder, portable_graphs():
         yield folder
         unknown = custom_operations(folder) - SERVABLE_CUSTOM_OPS
         if unknown:

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from spanbert_tf.layers.elementwise import Dropout
-from spanbert_tf.layers.gathering import take_positions
-from spanbert_tf.layers.onednn import softmax_sums_in_float32
-from spanbert_tf.layers.products import matmul_transposed
+from spanbert_tf.layers.kernels.elementwise import Dropout
+from spanbert_tf.layers.kernels.gathering import take_positions
+from spanbert_tf.layers.kernels.onednn import softmax_sums_in_float32
+from spanbert_tf.layers.kernels.products import matmul_transposed
 
 Shape = tuple[int | None, ...]
 
@@ -36,7 +36,7 @@ def attention_bias(padding_mask: Any) -> Any:
     return _bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
 
 
-def block_attention_bias(position_ids: Any) -> Any:
+def packed_attention_bias(position_ids: Any) -> Any:
     """Makes what is added to attention scores for rows of blocks that do not see each other.
 
     Args:

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import MASKED_SCORE, MultiHeadSelfAttention, finite_bias
-from spanbert_tf.layers.gathering import take_positions
+from spanbert_tf.layers.kernels.gathering import take_positions
 
 
 def check_blocks(block_size: int, neighbors: int) -> None:

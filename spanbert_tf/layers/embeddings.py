@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import Shape
-from spanbert_tf.layers.elementwise import Dropout, LayerNormalization
+from spanbert_tf.layers.kernels.elementwise import Dropout, LayerNormalization
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")

@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import Shape
-from spanbert_tf.layers.elementwise import LayerNormalization, exact_gelu
-from spanbert_tf.layers.products import matmul_transposed
+from spanbert_tf.layers.kernels.elementwise import LayerNormalization, exact_gelu
+from spanbert_tf.layers.kernels.products import matmul_transposed
 
 
 class SpanTargets(NamedTuple):

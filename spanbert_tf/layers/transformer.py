@@ -10,8 +10,8 @@ from keras import ops
 
 from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape
 from spanbert_tf.layers.bucketed_attention import BucketedSelfAttention, check_blocks
-from spanbert_tf.layers.elementwise import Dropout, LayerNormalization, exact_gelu
-from spanbert_tf.layers.gathering import take_positions
+from spanbert_tf.layers.kernels.elementwise import Dropout, LayerNormalization, exact_gelu
+from spanbert_tf.layers.kernels.gathering import take_positions
 from spanbert_tf.settings import ATTENTIONS
 
 

@@ -15,14 +15,42 @@ class SparingAdamW(keras.optimizers.AdamW):
     program: few passes over weights and moments in place of a dozen.  The gradient of an embedding
     is not made in full there: only rows of word pieces in the batch are other than zero.
 
-    Takes the arguments of `keras.optimizers.AdamW`, which would forget the exception when saved.
+    Args:
+        *args: Those of `keras.optimizers.AdamW`, which would forget the exception when saved.
+        rate_factors: By the paths of variables, how many times as fast they learn as others do.
+        **kwargs: As `*args`.
     """
 
     global_clipnorm: float | None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, rate_factors: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.rate_factors = dict(rate_factors or {})
         self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+    def speed_up(self, variables: Any, factor: float) -> None:
+        """Gives variables, such as those of a new head, a learning rate of their own.
+
+        Args:
+            variables: The variables.
+            factor: How many times the learning rate theirs is.  Weight decay goes by the common
+                rate.
+        """
+        self.rate_factors |= {variable.path: factor for variable in variables}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable; see `keras.Optimizer.update_step`."""
+        if self.rate_factors:
+            # TensorFlow hands in its own variables, which have no path.
+            path = self._trainable_variables[self._get_variable_index(variable)].path
+            learning_rate = learning_rate * self.rate_factors.get(path, 1.0)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the class."""
+        return {**super().get_config(), "rate_factors": self.rate_factors}
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         """Updates the variables; see `keras.Optimizer.apply`."""

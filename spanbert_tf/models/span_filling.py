@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from spanbert_tf.data.bucketing import default_buckets
-from spanbert_tf.data.packing import pack_segments
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.data.batching.bucketing import default_buckets
+from spanbert_tf.data.batching.packing import pack_segments
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 TEXTS_A_CALL = 16  # Computed at once.
 

@@ -9,9 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from spanbert_tf.atomic import atomic_folder
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.training.model_state import assign_state, state_of
+from spanbert_tf.training.step_checkpoints import StepCheckpoints
 
-LAST = "last"  # Weights, optimizer and random state at the end of the last whole epoch.
+EPOCHS = "epochs"  # Weights, optimizer and random state at the end of the last whole epoch.
 
 
 class Interrupted(Exception):
@@ -54,6 +56,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.history: list[dict[str, float]] = []
         self.finished = False
         self.early_stopping: keras.callbacks.EarlyStopping | None = None
+        self._states = StepCheckpoints(folder / EPOCHS, keep=1)
+        self._tensors: dict[str, np.ndarray] = {}
 
     @property
     def best_epoch(self) -> int:
@@ -66,7 +70,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def best_preset(self) -> Path:
-        """Preset folder of the best epoch's classifier."""
+        """Preset folder of the best epoch's model."""
         return self.folder / f"best-{self.best_epoch + 1}"
 
     def open(self, resume: bool, overwrite: bool) -> None:
@@ -79,6 +83,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             FileExistsError: There is a run, and it is neither to be taken up nor thrown away.
             FileNotFoundError: There is no run to take up.
+            DamagedCheckpoint: The state that is there cannot be read.
             ValueError: The run to take up was made of something else.
         """
         record = self.folder / "run.json"
@@ -86,13 +91,14 @@ class Checkpoint(keras.callbacks.Callback):
             if not record.exists():
                 raise FileNotFoundError(f"{self.folder} holds no run to resume.")
             refuse_differences(json.loads(record.read_text("utf-8")), self.run, self.folder)
-            state = self.folder / LAST / "state.json"
-            if state.exists():
-                kept = json.loads(state.read_text("utf-8"))
+            self._states.clean()
+            found = self._states.restore()
+            if found is not None:
+                self._tensors, kept = found
                 self.history, self.finished = kept["history"], kept["finished"]
             return
         # A run that was killed in its first epoch has nothing to resume.
-        nothing_kept = record.exists() and not (self.folder / LAST).exists()
+        nothing_kept = record.exists() and not self._states.steps
         if self.folder.exists() and not (overwrite or nothing_kept):
             raise FileExistsError(
                 f"{self.folder} holds a run that was stopped: resume it, or overwrite it."
@@ -106,10 +112,8 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.history:
             return
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / LAST / "state.weights.h5")
-        state = json.loads((self.folder / LAST / "state.json").read_text("utf-8"))
-        for variable, value in zip(_random_state(model), state["random_state"], strict=True):
-            variable.assign(np.asarray(value, variable.dtype))
+        assign_state(model, self._tensors)
+        self._tensors = {}
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -146,29 +150,12 @@ class Checkpoint(keras.callbacks.Callback):
         if self.best_epoch == epoch:
             with atomic_folder(best, overwrite=True) as folder:
                 self.model.save_to_preset(str(folder))
-        with atomic_folder(self.folder / LAST, overwrite=True) as folder:
-            self._write_state(folder)
+        tensors = {name: np.asarray(value) for name, value in state_of(self.model).items()}
+        record = {"history": self.history, "finished": self.finished}
+        self._states.save(epoch + 1, tensors, record)
         for other in self.folder.glob("best-*"):
             if other != best:
                 shutil.rmtree(other)
-
-    def _write_state(self, folder: Path) -> None:
-        self.model.save_weights(folder / "state.weights.h5")
-        # Keras leaves the state of random numbers out of its weight files.
-        states = map(keras.ops.convert_to_tensor, _random_state(self.model))
-        random_state = [keras.ops.convert_to_numpy(state).tolist() for state in states]
-        state = {
-            "history": self.history,
-            "finished": self.finished,
-            "random_state": random_state,
-        }
-        (folder / "state.json").write_text(json.dumps(state), "utf-8")
-
-
-def _random_state(model: keras.Model) -> list[Any]:
-    """The variables that are state but no weights: those of the random number generators."""
-    weights = {id(weight) for weight in model.weights}
-    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def refuse_existing(output: Path, overwrite: bool) -> None:

@@ -1,31 +1,32 @@
-"""Fine-tuning of a text classifier, from labelled examples to a preset folder."""
+"""Fine-tuning of a task, from records to a preset folder and a SavedModel."""
 
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from spanbert_tf.atomic import atomic_folder
-from spanbert_tf.data.readers import DataError, Example, class_names_of, encode_labels
-from spanbert_tf.models.backbone import SpanBertBackbone
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.optimizers import default_optimizer
-from spanbert_tf.models.text_classifier import (
-    SpanBertTextClassifier,
-    SpanBertTextClassifierPreprocessor,
-)
+from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.settings import FineTuning
+from spanbert_tf.tasks import DEFAULT_TASK, task_class
 from spanbert_tf.training.checkpoints import Checkpoint, Interrupted, refuse_existing
-from spanbert_tf.training.pretraining_logs import require_tensorboard
+from spanbert_tf.training.pretraining.logs import require_tensorboard
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 from spanbert_tf.training.splitting import stratified_split
 
 METRICS_FILE = "metrics.json"
+# What a record says of where it was read.
+_ORIGINS = ("line", "path")
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,42 @@ class FineTuned:
     """What a run gives.
 
     Attributes:
-        folder: The preset folder of the classifier; `metrics.json` in it tells of the run.
-        classifier: The classifier that it holds, of the best epoch.
-        history: Loss and metrics of each epoch, those of the validation texts as `val_*`.
-        best_epoch: Number of the best epoch, from 1; the last one without validation texts.
-        validation: Loss, accuracy, precision, recall and F1 of the best epoch on the validation
-            texts, or `None`.
-        class_names: Names of the classes, in their order.
-        train_size: Number of texts trained on.
-        validation_size: Number of texts validated on.
+        folder: The preset folder of the model; `metrics.json` in it tells of the run.
+        model: The task that it holds, of the best epoch.
+        history: Loss and metrics of each epoch, those of the validation data as `val_*`.
+        best_epoch: Number of the best epoch, from 1; the last one without validation data.
+        validation: Loss and the task's figures of the best epoch on the validation data, or
+            `None`.
+        test: The same on the test data, or `None`.
+        train_size: Number of records trained on.
+        validation_size: Number of records validated on.
     """
 
     folder: Path
-    classifier: SpanBertTextClassifier
+    model: Any
     history: list[dict[str, float]]
     best_epoch: int
     validation: dict[str, float] | None
-    class_names: list[str]
+    test: dict[str, float] | None
     train_size: int
     validation_size: int
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores a task after each epoch; callbacks after it find the figures as `val_*` in the logs.
+
+    Args:
+        records: What to score it on.
+    """
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        super().__init__()
+        self.records = records
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Scores."""
+        figures = self.model.assess(self.records)
+        logs.update({f"val_{name}": value for name, value in figures.items()})
 
 
 def checkpoint_folder(output: str | os.PathLike[str]) -> Path:
@@ -62,48 +80,56 @@ def checkpoint_folder(output: str | os.PathLike[str]) -> Path:
 
 def finetune(
     settings: FineTuning,
-    train: Sequence[Example],
-    validation: Sequence[Example] | None = None,
+    train: Sequence[Any],
+    validation: Sequence[Any] | None = None,
     *,
     encoder: str | os.PathLike[str],
     output: str | os.PathLike[str],
+    task: str = DEFAULT_TASK,
+    test: Sequence[Any] | None = None,
+    saved_model: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> FineTuned:
-    """Fine-tunes a classifier and writes it as a preset folder.
+    """Fine-tunes a task on an encoder and writes it as a preset folder.
 
     After each epoch the run's state goes to `checkpoint_folder(output)`, which is deleted once
-    `output` is written.  A run that was stopped can be taken up from there, and ends with the
-    weights that it would have had.
+    all is written.  A run that was stopped can be taken up from there, and ends with the weights
+    that it would have had.
 
     Sets Keras' global seed (`keras.utils.set_random_seed`), which decides head and dropout.
 
     Args:
-        settings: How to train.
-        train: Labelled examples, all with a second text or none.
-        validation: Labelled examples to choose the best epoch by.  `None`: a stratified part of
-            `train`, `settings.validation_fraction` of it, is held out.
-        encoder: Preset of the encoder, a folder or a KerasHub handle.  A classifier's preset
-            serves too; its head is left behind.
-        output: Folder to write.
-        overwrite: Whether `output`, and a stopped run of the same name, may be replaced.
+        settings: How to train: the task's `settings_cls`, or `FineTuning` where its own fields are
+            to have their defaults.
+        train: Records, as the task's `read` gives them.
+        validation: Records to choose the best epoch by.  `None`: a part of `train`,
+            `settings.validation_fraction` of it, is held out, stratified by the task's `strata`.
+        encoder: Any handle of an encoder, see `load_backbone`.  A preset of a task serves too; its
+            head is left behind.
+        output: Preset folder to write.
+        task: Name of the task, see `spanbert_tf.tasks.TASKS`.
+        test: Records to score the model on, once, at the end.
+        saved_model: Folder of the SavedModel to write of it, such as `saved_models/mine/1`, or
+            `None`.
+        overwrite: Whether what is in these folders, and a stopped run of the same name, may be
+            replaced.
         resume: Whether to take up the run that was stopped.
         tensorboard: Folder for TensorBoard's logs, or `None`.
         callbacks: More Keras callbacks.
         verbose: The progress bar, as in `keras.Model.fit`.
 
     Returns:
-        The classifier of the best epoch, and the figures.
+        The model of the best epoch, and the figures.
 
     Raises:
-        FileExistsError: `output` or a stopped run exists; nothing was done.
+        FileExistsError: A folder to write or a stopped run exists; nothing was done.
         FileNotFoundError: There is no run to resume.
-        DataError: There are fewer than two classes, a validation label that training lacks, or
-            some examples have a second text and some none.
-        ValueError: Settings do not fit the examples or the encoder, or differ from the run's
+        DataError: The records do not make up a task, or validation has a label that training lacks.
+        ValueError: Settings do not fit the records or the encoder, or differ from the run's
             that is resumed.
         ModuleNotFoundError: TensorBoard was asked for and is not installed.
         Interrupted: The user stopped it (`KeyboardInterrupt`); the message says what is kept.
@@ -111,60 +137,92 @@ def finetune(
         OSError: The disk is full, for one; what was kept can be resumed.
     """
     output = Path(output)
-    refuse_existing(output, overwrite)
-    class_names = class_names_of(train)
+    if not resume:
+        for folder in (output, saved_model):
+            if folder is not None:
+                refuse_existing(Path(folder), overwrite)
+    of = task_class(task)
+    settings = _settings_of(of, settings)
+    head = of.head_arguments(train, settings)
     run = {
+        "task": task,
         "settings": asdict(settings),
         "encoder": _resolved(encoder),
-        "class_names": class_names,
-        "examples": _digest(train, validation),
+        "head": head,
+        "records": _digest(train, validation),
     }
-    parts = _hold_out(settings, train, validation, class_names)
-    data = [texts_and_labels(part, class_names) if part else None for part in parts]
+    parts = _hold_out(of, settings, train, validation)
     sizes: dict[str, Any] = {"train_size": len(parts[0]), "validation_size": len(parts[1])}
     if settings.patience is not None and not parts[1]:
-        raise ValueError("`patience` needs validation examples, but there are none.")
-    monitor = settings.monitor if parts[1] else None
-    checkpoint = Checkpoint(checkpoint_folder(output), run, monitor)
+        raise ValueError("`patience` needs validation data, but there is none.")
+    checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, settings, parts[1]))
     extra = [*callbacks, *_tensorboard(tensorboard)]
     checkpoint.open(resume, overwrite)
     try:
-        classifier = _make_classifier(settings, encoder, class_names, len(parts[0]))
-        checkpoint.restore(classifier)
+        model = _make_model(of, settings, encoder, head, len(parts[0]))
+        # Before training, as their errors would otherwise come after it.
+        data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
+        checkpoint.restore(model)
         if not checkpoint.finished:
-            _train(classifier, settings, data, checkpoint, extra, verbose)
-        _write(checkpoint, {**run, **sizes}, output, overwrite)
+            _train(model, settings, data, parts[1], checkpoint, extra, verbose)
+        _write(checkpoint, {**run, **sizes}, output, overwrite or resume)
+        if checkpoint.best_epoch + 1 < len(checkpoint.history):
+            model = of.from_preset(str(output), dtype=settings.dtype)
+        if saved_model is not None:
+            export_task(model, saved_model, overwrite or resume)
     except KeyboardInterrupt:
         raise _interrupted(checkpoint, settings) from None
     finally:
         if not checkpoint.history:
             checkpoint.remove()
-    if checkpoint.best_epoch + 1 < len(checkpoint.history):
-        classifier = SpanBertTextClassifier.from_preset(str(output), dtype=settings.dtype)
     checkpoint.remove()
-    return FineTuned(output, classifier, class_names=class_names, **sizes, **_figures(checkpoint))
+    figures = model.assess(test) if test else None
+    return FineTuned(output, model, test=figures, **sizes, **_figures(checkpoint))
+
+
+def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
+    """The settings as the task's own class."""
+    if isinstance(settings, of.settings_cls):
+        return settings
+    if type(settings) is not FineTuning:
+        raise ValueError(
+            f"expected settings of the class {of.settings_cls.__name__} for {of.task}, got "
+            f"{type(settings).__name__}"
+        )
+    return of.settings_cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
+
+
+def _monitor(of: type[SpanBertTask], settings: FineTuning, validation: Sequence[Any]) -> Any:
+    """Key of the logs that tells which epoch is best; `None` without validation data."""
+    known = (*of.figures, "loss")
+    name = (settings.monitor or known[0]).removeprefix("val_")
+    if name not in known:
+        raise ValueError(f"`monitor` must be one of {known}, but is {settings.monitor!r}.")
+    return f"val_{name}" if validation else None
 
 
 def _train(
-    classifier: SpanBertTextClassifier,
+    model: Any,
     settings: FineTuning,
-    data: Sequence[Any],
+    data: tuple[Any, Any],
+    validation: Sequence[Any],
     checkpoint: Checkpoint,
     extra: Sequence[keras.callbacks.Callback],
     verbose: int | str,
 ) -> None:
     """Trains the epochs that the checkpoint has not."""
-    (texts, labels), validation = data
-    classifier.fit(
-        texts,
-        labels,
+    columns, y = data
+    scoring = [Validation(validation)] if validation else []
+    stopping = _early_stopping(settings, checkpoint)
+    model.fit(
+        tuple(columns),
+        y,
         batch_size=settings.batch_size,
-        validation_data=validation,
         epochs=settings.epochs,
         initial_epoch=len(checkpoint.history),
         seed=settings.seed,
         # The checkpoint records whether early stopping, before it, has stopped the training.
-        callbacks=[*_early_stopping(settings, checkpoint), checkpoint, *extra],
+        callbacks=[*scoring, *stopping, checkpoint, *extra],
         verbose=verbose,
     )
 
@@ -183,74 +241,67 @@ def _figures(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _hold_out(
+    of: type[SpanBertTask],
     settings: FineTuning,
-    train: Sequence[Example],
-    validation: Sequence[Example] | None,
-    class_names: Sequence[str],
-) -> tuple[list[Example], list[Example]]:
-    """Parts a validation set from the training examples where none is given."""
+    train: Sequence[Any],
+    validation: Sequence[Any] | None,
+) -> tuple[list[Any], list[Any]]:
+    """Parts a validation set from the training records where none is given."""
     if validation is not None or not settings.validation_fraction:
         return list(train), list(validation or [])
-    labels = encode_labels(train, class_names)
-    rows = stratified_split(labels, settings.validation_fraction, settings.seed)
+    rows = stratified_split(of.strata(train), settings.validation_fraction, settings.seed)
     kept, held_out = ([train[row] for row in part] for part in rows)
     return kept, held_out
 
 
-def texts_and_labels(examples: Sequence[Example], class_names: Sequence[str]) -> tuple[Any, Any]:
-    """Columns of texts, a tuple of two for pairs, and the number of each label."""
-    texts, labels = [example.text for example in examples], encode_labels(examples, class_names)
-    pairs = [example.pair for example in examples if example.pair is not None]
-    if not pairs:
-        return texts, labels
-    if len(pairs) < len(texts):
-        lone = next(example for example in examples if example.pair is None)
-        raise DataError(f"{lone.path}, line {lone.line}: no second text, which others have.")
-    return (texts, pairs), labels
-
-
-def _make_classifier(
-    settings: FineTuning, encoder: Any, class_names: list[str], rows: int
-) -> SpanBertTextClassifier:
+def _make_model(
+    of: type[SpanBertTask], settings: FineTuning, encoder: Any, head: dict[str, Any], rows: int
+) -> Any:
     """Loads the encoder and puts a new head on it, ready to train."""
     keras.utils.set_random_seed(settings.seed)
-    encoder = os.fspath(encoder)
-    classifier = SpanBertTextClassifier(
-        SpanBertBackbone.from_preset(encoder, **_encoder_options(settings)),
-        class_names=class_names,
-        pooling=settings.pooling,
-        dropout=settings.dropout,
-        preprocessor=SpanBertTextClassifierPreprocessor.from_preset(
-            encoder, sequence_length=settings.sequence_length
-        ),
-    )
+    backbone, tokenizer = load_backbone(encoder, settings.dtype)
+    preprocessor = of.preprocessor_cls(tokenizer, **of.preprocessor_arguments(settings))
+    model = of(_with_options(backbone, settings), preprocessor=preprocessor, **head)
     steps = -(-rows // settings.batch_size) * settings.epochs
     schedule = WarmUpLinearDecay(
         settings.learning_rate, steps, round(settings.warmup_proportion * steps)
     )
-    classifier.compile(default_optimizer(schedule, settings.weight_decay, settings.clip_norm))
-    return classifier
+    optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)
+    if settings.head_learning_rate is not None:
+        optimizer.speed_up(
+            model.head_variables, settings.head_learning_rate / settings.learning_rate
+        )
+    model.compile(optimizer)
+    return model
 
 
-def _encoder_options(settings: FineTuning) -> dict[str, Any]:
-    """What the settings change in the encoder."""
-    options: dict[str, Any] = {"dtype": settings.dtype, "long_positions": settings.long_positions}
+def _with_options(backbone: SpanBertBackbone, settings: FineTuning) -> SpanBertBackbone:
+    """The encoder, or one of the same weights with what the settings change in it."""
+    options: dict[str, Any] = {"long_positions": settings.long_positions}
     if settings.attention is not None:
         options |= {
             "attention": settings.attention,
             "block_size": settings.block_size,
             "neighbors": settings.neighbors,
         }
-    return {name: value for name, value in options.items() if value is not None}
+    changed = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value != getattr(backbone, name)
+    }
+    if not changed:
+        return backbone
+    other = SpanBertBackbone.from_config({**backbone.get_config(), **changed})
+    other.set_weights(backbone.get_weights())
+    return other
 
 
 def _early_stopping(settings: FineTuning, checkpoint: Checkpoint) -> list[keras.callbacks.Callback]:
     if settings.patience is None:
         return []
+    monitor = str(checkpoint.monitor)
     checkpoint.early_stopping = keras.callbacks.EarlyStopping(
-        settings.monitor,
-        patience=settings.patience,
-        mode="min" if settings.monitor.endswith("loss") else "max",
+        monitor, patience=settings.patience, mode="min" if monitor.endswith("loss") else "max"
     )
     return [checkpoint.early_stopping]
 
@@ -263,7 +314,7 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.
 
 
 def _write(checkpoint: Checkpoint, run: dict[str, Any], output: Path, overwrite: bool) -> None:
-    """Gives the best classifier the name that was asked for."""
+    """Gives the best model the name that was asked for."""
     text = json.dumps({**run, **_figures(checkpoint)}, indent=2, ensure_ascii=False)
     try:
         with atomic_folder(output, overwrite=overwrite) as folder:
@@ -290,13 +341,18 @@ def _interrupted(checkpoint: Checkpoint, settings: FineTuning) -> Interrupted:
 
 def _resolved(encoder: str | os.PathLike[str]) -> str:
     """An encoder's folder by its whole path, a handle as it is."""
-    return str(Path(encoder).resolve()) if Path(encoder).is_dir() else os.fspath(encoder)
+    folder = Path(encoder).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else os.fspath(encoder)
 
 
-def _digest(train: Sequence[Example], validation: Sequence[Example] | None) -> str:
+def _digest(train: Sequence[Any], validation: Sequence[Any] | None) -> str:
     """A fingerprint of what is trained and validated on."""
     parts = [
-        None if examples is None else [(e.text, e.pair, e.label) for e in examples]
-        for examples in (train, validation)
+        None if records is None else [_contents(record) for record in records]
+        for records in (train, validation)
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _contents(record: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if name not in _ORIGINS}

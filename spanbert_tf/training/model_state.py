@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from spanbert_tf.keras_internals import all_layers
+
 
 def state_of(model: keras.Model) -> dict[str, Any]:
     """Gives weights, random state and optimizer of a compiled model, each under its own name."""
@@ -38,7 +40,7 @@ def seed_generators(model: keras.Model) -> list[Any]:
 @contextmanager
 def dropout_rate(model: keras.Model, rate: float | None) -> Iterator[None]:
     """Changes the rate of all dropout in functions that are traced within; `None`: does not."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Dropout)]
     rates = [layer.rate for layer in layers]
     for layer in layers:
         layer.rate = layer.rate if rate is None else rate

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from spanbert_tf.atomic import INCOMPLETE, atomic_folder
-from spanbert_tf.data.shards import file_sha256
+from spanbert_tf.atomic_files import INCOMPLETE, atomic_folder
+from spanbert_tf.data.corpus.shards import file_sha256
 
 _PREFIX = "step-"
 _RECORD = "checkpoint.json"

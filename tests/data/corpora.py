@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.data.corpus import prepare_corpus
-from spanbert_tf.data.preparation import Preparation
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.data.corpus.preparation import prepare_corpus
+from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 LETTERS = "abcdefgh"
 VOCABULARY = [
@@ -56,7 +56,7 @@ def prepare(paths, folder, workers=1, progress=None, **settings):
         folder,
         VOCABULARY,
         reuse_tokenizer if workers == 1 else SpanBertTokenizer,
-        settings=Preparation(**{"sequence_length": 16, "shard_bytes": 1000} | settings),
+        settings=CorpusSettings(**{"sequence_length": 16, "shard_bytes": 1000} | settings),
         workers=workers,
         progress=progress,
     )

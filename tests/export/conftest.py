@@ -8,15 +8,15 @@ import keras
 import numpy as np
 import pytest
 
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.serving import export_classifier
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.models.text_classifier import (
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tasks.text_classifier import (
     SpanBertTextClassifier,
     SpanBertTextClassifierPreprocessor,
 )
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["the", "snow", "##man", "melt", "##s", ".", ",", "a", "fine", "dull", "film", "and"]

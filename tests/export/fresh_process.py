@@ -102,7 +102,7 @@ def classifier_results(folder: Path) -> dict[str, object]:
         "classifier_pairs": pairs["probabilities"],
         "classifier_called": classifier(texts)["probabilities"],
         "classifier_of_nothing": classifier(tf.constant([], tf.string))["label"],
-        "classes": Path(classifier.classes_file.asset_path.numpy().decode()).read_text("utf-8"),
+        "task": Path(classifier.task_file.asset_path.numpy().decode()).read_text("utf-8"),
     }
 
 

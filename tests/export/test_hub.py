@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export import saved_model
 from spanbert_tf.export.hub import export_encoder, export_preprocessor
 from spanbert_tf.export.saved_model import custom_operations
-from spanbert_tf.layers.onednn import softmax_sums_in_float32
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.layers.kernels.onednn import softmax_sums_in_float32
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 # Nearly all of them wait for the exports and for the fresh process.
 pytestmark = pytest.mark.slow

@@ -9,17 +9,17 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import spanbert_tf
-from spanbert_tf.convert import bundled_minilm
+from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.litert import (
-    DESCRIPTION_FILE,
     NETWORK_FILE,
     export_litert_classifier,
     export_litert_encoder,
 )
-from spanbert_tf.export.litert_loading import TEXTS_AT_ONCE, load_litert
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.text_classifier import Prediction, SpanBertTextClassifier
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.export.litert_loading import load_litert
+from spanbert_tf.handles import LITERT_FILE, bundled_minilm
+from spanbert_tf.models.answering import FEW_TEXTS
+from spanbert_tf.tasks.text_classifier import Prediction, SpanBertTextClassifier
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 TEXTS = ["A fine film.", "the plot was very, very dull and the music loud", ""]
 # More than are answered at once, of many lengths, in no order.
@@ -69,11 +69,11 @@ def test_classifier_answers_as_the_one_it_was_made_of(
     # Not all alike: an answer given to another text would be seen.
     assert len({round(answer.score, 3) for answer in expected}) > len(set(texts)) // 2
     assert_same(lite.classify(texts), expected)
-    assert_same(lite.classify(texts, texts[::-1]), classifier.classify((texts, texts[::-1])))
+    assert_same(lite.classify((texts, texts[::-1])), classifier.classify((texts, texts[::-1])))
 
 
 def test_many_texts_are_more_than_are_answered_at_once():
-    assert len(TEXTS) <= TEXTS_AT_ONCE < len(MANY)
+    assert len(TEXTS) <= FEW_TEXTS < len(MANY)
 
 
 def test_probabilities_of_softmax_are_taken_as_they_are(
@@ -84,7 +84,7 @@ def test_probabilities_of_softmax_are_taken_as_they_are(
     )
     export_litert_classifier(numbered, tmp_path / "numbered")
     lite = load_litert(tmp_path / "numbered")
-    assert lite.class_names == ["0", "1"]
+    assert lite.decoder.class_names == ("0", "1")
     assert_same(lite.classify(TEXTS), numbered.classify(TEXTS))
 
 
@@ -106,7 +106,7 @@ def test_vectors_are_pooled_final_states(
     pooling: str,
     texts: list[str],
 ):
-    vectors = load_litert(folder / pooling).encode(texts)
+    vectors = load_litert(folder / pooling).encode_text(texts)
     assert vectors.dtype == np.float32
     for text, vector in zip(texts, vectors, strict=True):
         pieces = tokenizer([text]).to_list()[0][:38]
@@ -123,14 +123,14 @@ def test_vectors_are_pooled_final_states(
 
 def test_no_texts_give_no_answers(folder: Path, backbone: SpanBertBackbone):
     assert load_litert(folder / "classifier").classify([]) == []
-    assert load_litert(folder / "mean").encode([]).shape == (0, backbone.hidden_dim)
+    assert load_litert(folder / "mean").encode_text([]).shape == (0, backbone.hidden_dim)
 
 
 def test_threads_may_share_a_model(folder: Path):
     lite = load_litert(folder / "mean", num_threads=1)
-    expected = [lite.encode([text])[0] for text in MANY]
+    expected = [lite.encode_text([text])[0] for text in MANY]
     with ThreadPoolExecutor(8) as pool:
-        vectors = list(pool.map(lambda text: lite.encode([text])[0], MANY * 20))
+        vectors = list(pool.map(lambda text: lite.encode_text([text])[0], MANY * 20))
     assert np.array(vectors) == pytest.approx(np.array(expected * 20))
 
 
@@ -158,7 +158,7 @@ def test_int8_is_a_quarter_of_the_size_and_near(tmp_path: Path):
     sizes = [(tmp_path / of / NETWORK_FILE).stat().st_size for of in ("int8", "float32")]
     assert 0.2 < sizes[0] / sizes[1] < 0.3
     texts = ["A fine film.", "It rained all day in the north of France.", "Quarterly results rose."]
-    exact, rounded = (load_litert(tmp_path / of).encode(texts) for of in ("float32", "int8"))
+    exact, rounded = (load_litert(tmp_path / of).encode_text(texts) for of in ("float32", "int8"))
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
     cosines = (exact * rounded).sum(axis=1) / norms
     assert cosines.min() > 0.98
@@ -197,7 +197,7 @@ def test_existing_folder_is_kept(folder: Path, classifier: SpanBertTextClassifie
 
 
 def test_folder_without_model_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=rf"no model for LiteRT.*{DESCRIPTION_FILE}"):
+    with pytest.raises(FileNotFoundError, match=rf"no model for LiteRT.*{LITERT_FILE}"):
         load_litert(tmp_path)
 
 
@@ -209,9 +209,9 @@ def test_missing_runtime_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_no_list_of_strings_is_named(folder: Path):
     lite = load_litert(folder / "classifier")
-    with pytest.raises(TypeError, match="`texts` must be a list of strings, but is one string"):
-        lite.classify("a fine film")
+    assert lite.classify("a fine film") == lite(["a fine film"])[0]
+    assert load_litert(folder / "mean").encode_text("a").ndim == 1
     with pytest.raises(TypeError, match=r"`texts`\[1\] must be a string, but is 3"):
         lite.classify(["a", 3])
-    with pytest.raises(ValueError, match="1 `pairs` for 2 `texts`"):
-        lite.classify(["a", "b"], ["c"])
+    with pytest.raises(ValueError, match="as many texts in each column, but there are 2 and 1"):
+        lite.classify((["a", "b"], ["c"]))

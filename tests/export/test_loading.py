@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from spanbert_tf import hugging_face
-from spanbert_tf.convert import save_hugging_face
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints import hugging_face
+from spanbert_tf.checkpoints.convert import save_hugging_face
+from spanbert_tf.checkpoints.saved_models import restore_encoder
 from spanbert_tf.export.encoder_layers import to_hub_names
 from spanbert_tf.export.loading import load, load_backbone, load_tokenizer
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.pretrainer import SpanBertPretrainer
-from spanbert_tf.restoring import convert_saved_model, restore_encoder
-from spanbert_tf.tokenizer import SpanBertTokenizer
+from spanbert_tf.handles import find
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 Arrays = dict[str, np.ndarray]
 KINDS = ["encoder", "preset", "hugging_face"]
@@ -217,33 +217,25 @@ def test_hub_handles_are_resolved(
         assert load_tokenizer(handle).lowercase
 
 
-def test_tf_hub_out_of_reach_is_named(monkeypatch: pytest.MonkeyPatch):
-    def resolve(url: str) -> Any:
-        raise OSError("Name or service not known")
-
-    monkeypatch.setitem(sys.modules, "tensorflow_hub", SimpleNamespace(resolve=resolve))
-    with pytest.raises(ConnectionError, match=f"{URL}.*Name or service.*pass the folder's path"):
-        load(URL)
-
-
-def test_missing_tensorflow_hub_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'spanbert-tf\[hub\]'"):
-        load_tokenizer(URL)
-
-
 @pytest.mark.parametrize("make", [load, load_tokenizer])
 def test_unknown_handle_says_what_was_tried(make: Any, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"no_such_model.*presets.*hf://.*TF Hub"):
         make(tmp_path / "no_such_model")
 
 
-def test_folder_of_versions_says_so(tmp_path: Path):
-    for version in ("1", "2"):
-        (tmp_path / "model" / version).mkdir(parents=True)
-        (tmp_path / "model" / version / "saved_model.pb").touch()
-    with pytest.raises(FileNotFoundError, match=r"in its folders \['1', '2'\]"):
-        load(tmp_path / "model")
+@pytest.mark.parametrize("make", [load, load_tokenizer, load_backbone])
+def test_kinds_that_are_no_encoders_say_so(make: Any, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"'spanbert_mini' names a size.*no weights.*hf://"):
+        make("spanbert_mini")
+    for name, kind in (("litert.json", "LiteRT model"), ("adapter.json", "adapter")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_text("{}")
+        with pytest.raises(ValueError, match=f"of the kind {kind}; expected an encoder"):
+            make(tmp_path / kind)
+
+
+def test_found_handles_are_taken(handles: dict[str, Path]):
+    assert load_tokenizer(find(handles["preset"])).lowercase
 
 
 def test_saved_model_of_something_else_has_no_tokenizer(tmp_path: Path):
@@ -272,35 +264,9 @@ def test_backbone_in_half_precision(handles: dict[str, Path], kind: str):
     assert loaded.variable_dtype == "float32"
 
 
-def test_pretrainer_comes_back_from_its_saved_model(
-    models: Path, tmp_path: Path, pretrainer: SpanBertPretrainer, tokenizer: SpanBertTokenizer
-):
-    convert_saved_model(models / "pretrained" / "1", tmp_path / "preset")
-    loaded = SpanBertPretrainer.from_preset(str(tmp_path / "preset"))
-    assert loaded.max_targets == pretrainer.max_targets
-    assert loaded.preprocessor.max_targets == pretrainer.max_targets
-    assert loaded.preprocessor.tokenizer.get_vocabulary() == tokenizer.get_vocabulary()
-    for weight, wanted in zip(loaded.weights, pretrainer.weights, strict=True):
-        np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
-
-
-def test_encoder_comes_back_as_a_preset(
-    handles: dict[str, Path], tmp_path: Path, backbone: SpanBertBackbone
-):
-    convert_saved_model(handles["encoder"], tmp_path / "preset")
-    loaded, tokenizer = load_backbone(tmp_path / "preset")
-    assert tokenizer.lowercase
-    np.testing.assert_array_equal(loaded.weights[-1], backbone.weights[-1])
-    with pytest.raises(FileExistsError, match="preset"):
-        convert_saved_model(handles["encoder"], tmp_path / "preset")
-
-
-def test_saved_model_of_something_else_has_no_backbone(handles: dict[str, Path], tmp_path: Path):
+def test_saved_model_of_something_else_has_no_backbone(handles: dict[str, Path]):
     with pytest.raises(ValueError, match=r"no assets.encoder\.json.*spanbert_tf\.load"):
         load_backbone(handles["preprocessor"])
-    with pytest.raises(ValueError, match="no SavedModel of export_encoder"):
-        convert_saved_model(handles["preprocessor"], tmp_path / "preset")
-    assert not (tmp_path / "preset").exists()
 
 
 @pytest.mark.parametrize(("name", "value"), [("num_layers", 3), ("hidden_dim", 16)])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spanbert_tf.export.serving import export_classifier, load_served
-from spanbert_tf.models.backbone import SpanBertBackbone
-from spanbert_tf.models.text_classifier import SpanBertTextClassifier
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.export.serving import ServedTask, export_classifier
+from spanbert_tf.tasks.text_classifier import SpanBertTextClassifier
 
 TEXTS = ["A fine film.", "the plot was very, very dull and the music loud", ""]
 NAMES = ["négatif", "positif", "ni l'un"]
@@ -49,17 +49,20 @@ def test_no_texts_give_no_labels(in_fresh_process: Arrays):
     assert in_fresh_process["classifier_of_nothing"].shape == (0,)
 
 
-def test_class_names_are_an_asset(in_fresh_process: Arrays):
-    assert json.loads(str(in_fresh_process["classes"])) == NAMES
+def test_task_and_class_names_are_an_asset(in_fresh_process: Arrays):
+    assert json.loads(str(in_fresh_process["task"])) == {
+        "task": "text-classification",
+        "decoder": {"class_names": NAMES},
+    }
 
 
 def test_served_classifier_answers_as_the_classifier(
     models: Path, classifier: SpanBertTextClassifier
 ):
-    served = load_served(models / "classifier" / "1")
+    served = ServedTask(models / "classifier" / "1")
     for texts, pairs in [(TEXTS, None), (TEXTS, TEXTS[::-1])]:
         expected = classifier.classify(texts if pairs is None else (texts, pairs))
-        answers = served.classify(texts, pairs)
+        answers = served.classify(texts if pairs is None else (texts, pairs))
         assert [answer.label for answer in answers] == [answer.label for answer in expected]
         for answer, wanted in zip(answers, expected, strict=True):
             assert answer.score == pytest.approx(wanted.score, abs=1e-6)
@@ -74,7 +77,7 @@ def test_classes_without_names_are_numbered(
         backbone, 2, classifier.preprocessor, activation="softmax", pooling="mean"
     )
     export_classifier(numbered, tmp_path / "1")
-    (answer,) = load_served(tmp_path / "1").classify(["a fine film"])
+    (answer,) = ServedTask(tmp_path / "1").classify(["a fine film"])
     expected = numbered.predict(["a fine film"], verbose=0)[0]
     assert list(answer.probabilities) == ["0", "1"]
     assert np.array(list(answer.probabilities.values())) == close(expected)
@@ -99,5 +102,5 @@ def test_other_activation_is_refused(
 
 
 def test_folder_without_classifier_is_named(models: Path):
-    with pytest.raises(FileNotFoundError, match=r"preprocessor.*no exported classifier"):
-        load_served(models / "preprocessor" / "1")
+    with pytest.raises(FileNotFoundError, match=r"preprocessor.*no exported task"):
+        ServedTask(models / "preprocessor" / "1")

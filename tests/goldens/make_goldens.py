@@ -13,7 +13,12 @@ import numpy as np
 import torch
 import transformers
 
-from tests.checkpoints import CONFIG, random_inputs, random_tensors, write_checkpoint
+from tests.checkpoints.foreign_folders import (
+    CONFIG,
+    random_inputs,
+    random_tensors,
+    write_checkpoint,
+)
 
 GOLDEN = Path(__file__).parent / "bert.npz"
 

@@ -13,7 +13,7 @@ from spanbert_tf.layers.attention import (
     MASKED_SCORE,
     MultiHeadSelfAttention,
     attention_bias,
-    block_attention_bias,
+    packed_attention_bias,
 )
 from tests.layer_checks import as_numpy, check_layer, randomize
 
@@ -61,7 +61,7 @@ def test_attention_bias():
 
 def test_block_attention_bias():
     """Blocks of 2 and 3 tokens and two of padding; one of 4, one of 3."""
-    bias = as_numpy(block_attention_bias(np.array([[0, 1, 0, 1, 2, 0, 0], [0, 1, 2, 3, 0, 1, 2]])))
+    bias = as_numpy(packed_attention_bias(np.array([[0, 1, 0, 1, 2, 0, 0], [0, 1, 2, 3, 0, 1, 2]])))
     assert bias.shape == (2, 1, 7, 7)
     for row, blocks in enumerate(([2, 3, 1, 1], [4, 3])):
         block = np.repeat(np.arange(len(blocks)), blocks)

@@ -13,7 +13,7 @@ from spanbert_tf.layers.attention import (
     MASKED_SCORE,
     MultiHeadSelfAttention,
     attention_bias,
-    block_attention_bias,
+    packed_attention_bias,
 )
 from spanbert_tf.layers.bucketed_attention import BucketedSelfAttention
 from tests.layer_checks import as_numpy, check_layer, randomize
@@ -250,7 +250,7 @@ def test_dropout_is_reproducible():
 def test_a_bias_for_each_query_is_an_error():
     x, _ = make_inputs(6)
     _, bucketed = make_pair(4, 1, True)
-    bias = block_attention_bias(np.array([[0, 1, 2, 0, 1, 2]] * 3))
+    bias = packed_attention_bias(np.array([[0, 1, 2, 0, 1, 2]] * 3))
     with pytest.raises(ValueError, match=r"\[batch, 1, 1, sequence\].*\(3, 1, 6, 6\).*'dense'"):
         bucketed(x, bias)
     signature = [tf.TensorSpec((None, None, H * D)), tf.TensorSpec((None, None, None, None))]

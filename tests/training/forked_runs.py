@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from spanbert_tf.training.workers import Workers
-from tests.training.pretraining_runs import run
+from spanbert_tf.training.pretraining.workers import Workers
+from tests.training.pretraining.pretraining_runs import run
 
 STEPS = 30
 TIMEOUT = 60.0  # seconds after which a worker is taken for dead

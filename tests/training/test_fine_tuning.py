@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTextClassifier, SpanBertTokenizer
-from spanbert_tf.data.readers import DataError, Example
-from spanbert_tf.settings import FineTuning
+from spanbert_tf.data.readers.tables import DataError, Example
+from spanbert_tf.settings import FineTuning, TextClassification
 from spanbert_tf.training import Interrupted, cross_validate, finetune
 from spanbert_tf.training import fine_tuning as module
 
@@ -84,7 +84,7 @@ def run(encoder: Path, output: Path, settings: FineTuning = SETTINGS, rows=48, *
 
 
 def test_writes_a_classifier_that_has_learned(encoder, tmp_path):
-    settings = FineTuning(
+    settings = TextClassification(
         epochs=6, batch_size=8, learning_rate=2e-2, sequence_length=24, pooling="mean"
     )
     validation = make_examples(20, seed=1)
@@ -101,7 +101,7 @@ def test_writes_a_classifier_that_has_learned(encoder, tmp_path):
     figures = loaded.evaluate(texts, [e.label for e in validation], return_dict=True, verbose=0)
     assert figures == pytest.approx(result.validation, abs=1e-6)
     np.testing.assert_array_equal(
-        loaded.predict(texts, verbose=0), result.classifier.predict(texts, verbose=0)
+        loaded.predict(texts, verbose=0), result.model.predict(texts, verbose=0)
     )
 
     kept = json.loads((result.folder / "metrics.json").read_text())
@@ -120,11 +120,11 @@ def test_a_mixed_policy(encoder, tmp_path):
     validation = [replace(of, label=swapped[of.label]) for of in make_examples(16)]
     result = run(encoder, tmp_path / "out", settings, validation=validation)
     assert result.best_epoch < len(result.history)
-    assert result.classifier.backbone.dtype_policy.name == "mixed_bfloat16"
+    assert result.model.backbone.dtype_policy.name == "mixed_bfloat16"
     for model in (SpanBertTextClassifier, keras_hub.models.TextClassifier):
         loaded = model.from_preset(str(result.folder))
         assert loaded.backbone.dtype_policy.name == "float32"
-        for one, two in zip(loaded.weights, result.classifier.weights, strict=True):
+        for one, two in zip(loaded.weights, result.model.weights, strict=True):
             np.testing.assert_array_equal(one, two)
 
 
@@ -142,12 +142,12 @@ def test_stopped_and_resumed_is_bit_identical(encoder, tmp_path):
     changed = FineTuning(**{**NO_HOLD_OUT.__dict__, "learning_rate": 0.5})
     with pytest.raises(ValueError, match=r"learning_rate: 0.01 then, 0.5 now"):
         run(encoder, tmp_path / "stopped", changed, resume=True)
-    with pytest.raises(ValueError, match="examples: "):
+    with pytest.raises(ValueError, match="records: "):
         run(encoder, tmp_path / "stopped", NO_HOLD_OUT, rows=50, resume=True)
 
     resumed = run(encoder, tmp_path / "stopped", NO_HOLD_OUT, resume=True)
     assert resumed.history == straight.history
-    weights = zip(resumed.classifier.get_weights(), straight.classifier.get_weights(), strict=True)
+    weights = zip(resumed.model.get_weights(), straight.model.get_weights(), strict=True)
     assert all(np.array_equal(one, other) for one, other in weights)
     assert not checkpoint.exists()
 
@@ -183,7 +183,7 @@ def test_early_stopping_keeps_the_best_epoch_and_survives_a_stop(encoder, tmp_pa
             run(encoder, tmp_path / "out", settings, rows=20, callbacks=[StopAt(3, 0)])
         assert sorted(path.name for path in (tmp_path / "out.checkpoint").iterdir()) == [
             "best-2",
-            "last",
+            "epochs",
             "run.json",
         ]
         result = run(encoder, tmp_path / "out", settings, rows=20, resume=True)
@@ -274,8 +274,8 @@ def test_a_classifier_serves_as_encoder_and_logs_go_to_tensorboard(encoder, tmp_
         tensorboard=tmp_path / "logs",
         verbose=0,
     )
-    assert second.class_names == ["x", "y", "z"]
-    assert second.classifier.predict((["a"], ["b"]), verbose=0).shape == (1, 3)
+    assert second.model.class_names == ("x", "y", "z")
+    assert second.model.predict((["a"], ["b"]), verbose=0).shape == (1, 3)
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
 

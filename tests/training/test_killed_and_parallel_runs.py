@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.training import forked_runs
-from tests.training.pretraining_runs import make_corpus, make_encoder
+from tests.training.pretraining.pretraining_runs import make_corpus, make_encoder
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,249 @@
+"""Hugging Face checkpoints to Keras presets and back, by one strict table.
+
+Every key of a checkpoint is in the table or named as dropped, every variable of the model is in the
+table, both ways; anything else is an error that lists what is left over.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints.conversion_table import (
+    MLM_PREFIX,
+    PREFIX,
+    SETTINGS,
+    SIZES,
+    conversion_table,
+    mlm_head_table,
+)
+from spanbert_tf.checkpoints.hugging_face import (
+    CONFIG_FILE,
+    SAFETENSORS_FILE,
+    SPECIAL_TOKENS,
+    TOKENIZER_CONFIG_FILE,
+    VOCABULARY_FILE,
+    CheckpointError,
+    is_preset,
+    locate,
+    read_config,
+    read_tensors,
+    read_vocabulary,
+)
+from spanbert_tf.checkpoints.tensors import (
+    assign,
+    drop_copies,
+    foreign_tensors,
+    known_tensors,
+    own_weights,
+)
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
+
+_DEFAULT_DROPOUT = 0.1  # Of a config that leaves it out.
+
+# Embedding matrices may have unused rows at their end, which round their number up to a multiple of
+# 8 at least and 128 at most; a larger gap is a vocabulary file cut short.
+_PADDING_MULTIPLE = 8
+_MAX_PADDING_ROWS = 127
+
+_log = logging.getLogger(__name__)
+
+
+def load_hugging_face(
+    source: str | os.PathLike[str], dtype: Any = None
+) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
+    """Loads a BERT or SpanBERT checkpoint of the Hugging Face library.
+
+    Weights may be float32, float16 or bfloat16, in safetensors or `.bin` files; no pickle is
+    executed.  Heads and the next-sentence pooler are dropped, with a line in the log.
+
+    Args:
+        source: Folder of the checkpoint, or `hf://user/repo[@revision]`.
+        dtype: dtype or dtype policy of the backbone; by default Keras's, whatever the file has.
+
+    Returns:
+        The backbone and its tokenizer.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or not an encoder that this one can equal; a
+            `ValueError`.
+        FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
+        ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
+    """
+    backbone, tokenizer, _ = _load(source, dtype, with_head=False)
+    return backbone, tokenizer
+
+
+def load_hugging_face_pretrainer(
+    source: str | os.PathLike[str],
+    dtype: Any = None,
+    span_boundary: bool = True,
+    max_targets: int = 20,
+) -> SpanBertPretrainer:
+    """Loads a BERT or SpanBERT checkpoint of the Hugging Face library, to pretrain it further.
+
+    The head of the masked language model is the checkpoint's, if it has one; that of the span
+    boundary objective, which no such checkpoint has, is new.
+
+    Args:
+        source: As for `load_hugging_face`.
+        dtype: As for `load_hugging_face`.
+        span_boundary: Whether the pretrainer has the span boundary objective.
+        max_targets: The most pieces of a span that have targets of that objective.
+
+    Returns:
+        The pretrainer, with a preprocessor around the checkpoint's tokenizer.
+
+    Raises:
+        CheckpointError: As for `load_hugging_face`; or the head is not complete, or its output
+            layer is not the token embedding.
+        FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
+        ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
+    """
+    backbone, tokenizer, head = _load(source, dtype, with_head=True)
+    preprocessor = SpanBertPretrainerPreprocessor(
+        tokenizer, sequence_length=backbone.max_sequence_length, max_targets=max_targets
+    )
+    pretrainer = SpanBertPretrainer(backbone, preprocessor, span_boundary, max_targets)
+    if head:
+        what = f"{source} does not hold a whole head of a masked language model"
+        assign(pretrainer.mlm_head, mlm_head_table(), head, what)
+    else:
+        _log.warning("%s has no head of a masked language model: it is new", source)
+    return pretrainer
+
+
+def _load(
+    source: str | os.PathLike[str], dtype: Any, *, with_head: bool
+) -> tuple[SpanBertBackbone, SpanBertTokenizer, dict[str, np.ndarray]]:
+    """Loads the encoder, and hands out the tensors of the masked language model's head."""
+    folder = locate(source)
+    config = read_config(folder)
+    if is_preset(config):
+        raise CheckpointError(f"{source} is a Keras preset: SpanBertBackbone.from_preset loads it")
+    arguments = _backbone_arguments(config, folder / CONFIG_FILE)
+    pieces, lowercase = read_vocabulary(folder)
+    _check_vocabulary_size(len(pieces), arguments["vocabulary_size"], folder)
+    # Everything small is checked before the weights are read.
+    tensors = known_tensors(read_tensors(folder), folder, with_head=with_head)
+    head = {key: tensors.pop(key) for key in list(tensors) if key.startswith(MLM_PREFIX)}
+    drop_copies(head, tensors, folder)
+    backbone = SpanBertBackbone(**arguments, dtype=dtype)
+    what = f"{folder} does not hold the encoder that its {CONFIG_FILE} describes"
+    assign(backbone, conversion_table(backbone.num_layers), tensors, what)
+    return backbone, SpanBertTokenizer(pieces, lowercase=lowercase), head
+
+
+def save_hugging_face(
+    model: SpanBertBackbone | SpanBertPretrainer,
+    tokenizer: SpanBertTokenizer,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+) -> None:
+    """Writes a checkpoint that `transformers.BertModel` and `BertTokenizerFast` load.
+
+    Weights are written as float32 safetensors, LoRA adapters merged into them.  There is no pooler:
+    load with `BertModel.from_pretrained(path, add_pooling_layer=False)`.  A pretrainer's has the
+    head of the masked language model too: load with `BertForMaskedLM.from_pretrained(path)`.  The
+    head of the span boundary objective has no place there and is dropped, with a warning in the
+    log.
+
+    Args:
+        model: The encoder, or a pretrainer.
+        tokenizer: Its tokenizer.
+        path: The folder to make; it appears whole or not at all.
+        overwrite: Whether a folder that exists is replaced.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+        CheckpointError: The backbone is quantized, or vocabulary and backbone do not match; a
+            `ValueError`.
+    """
+    with atomic_folder(path, overwrite) as folder:
+        write_hugging_face(model, tokenizer, folder)
+
+
+def write_hugging_face(
+    model: SpanBertBackbone | SpanBertPretrainer, tokenizer: SpanBertTokenizer, folder: Path
+) -> None:
+    """Writes into a folder what `save_hugging_face` makes whole or not at all."""
+    pretrainer = model if isinstance(model, SpanBertPretrainer) else None
+    backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
+    pieces = tokenizer.get_vocabulary()
+    _check_vocabulary_size(len(pieces), backbone.vocabulary_size, "the tokenizer")
+    if backbone.attention != "dense" or backbone.long_positions:
+        _log.warning("BERT's configuration has no bucketed attention and no rule for long texts")
+    tensors = foreign_tensors(backbone, conversion_table(backbone.num_layers))
+    if pretrainer is not None:
+        # The encoder of a model with a head has its prefix.
+        tensors = {PREFIX + key: tensor for key, tensor in tensors.items()}
+        tensors |= foreign_tensors(pretrainer.mlm_head, mlm_head_table())
+        if pretrainer.sbo_head is not None:
+            paths = ", ".join(variable.path for variable in own_weights(pretrainer.sbo_head))
+            _log.warning("dropped, as BERT has no span boundary objective: %s", paths)
+    save_file(tensors, folder / SAFETENSORS_FILE, metadata={"format": "pt"})
+    config = {
+        **SETTINGS,
+        **{theirs: getattr(backbone, ours) for ours, theirs in SIZES.items()},
+        "architectures": ["BertModel" if pretrainer is None else "BertForMaskedLM"],
+        "attention_probs_dropout_prob": backbone.dropout,
+        "hidden_dropout_prob": backbone.dropout,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    _write_json(folder / CONFIG_FILE, config)
+    (folder / VOCABULARY_FILE).write_bytes("".join(f"{p}\n" for p in pieces).encode())
+    settings = {
+        **SPECIAL_TOKENS,
+        "do_lower_case": tokenizer.lowercase,
+        "model_max_length": backbone.max_sequence_length,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer",
+    }
+    _write_json(folder / TOKENIZER_CONFIG_FILE, settings)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _backbone_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    wrong = [
+        f"{key}: expected {expected!r}, got {config[key]!r}"
+        for key, expected in SETTINGS.items()
+        if config.get(key, expected) != expected
+    ]
+    wrong += [f"{key} is missing" for key in SIZES.values() if key not in config]
+    if wrong:
+        raise CheckpointError(f"{path} is not of an encoder like SpanBERT: {'; '.join(wrong)}")
+    dropout = config.get("hidden_dropout_prob", _DEFAULT_DROPOUT)
+    attention_dropout = config.get("attention_probs_dropout_prob", _DEFAULT_DROPOUT)
+    if dropout != attention_dropout:
+        _log.warning(
+            "%s: one rate serves all dropout: hidden_dropout_prob=%s is taken, "
+            "attention_probs_dropout_prob=%s is not",
+            path,
+            dropout,
+            attention_dropout,
+        )
+    return {**{ours: config[theirs] for ours, theirs in SIZES.items()}, "dropout": dropout}
+
+
+def _check_vocabulary_size(num_pieces: int, num_rows: int, where: object) -> None:
+    padding = num_rows - num_pieces
+    if padding == 0:
+        return
+    if 0 < padding <= _MAX_PADDING_ROWS and num_rows % _PADDING_MULTIPLE == 0:
+        _log.info("%s: the last %d of %d embeddings have no word piece", where, padding, num_rows)
+        return
+    raise CheckpointError(
+        f"{where}: {num_pieces} word pieces for {num_rows} embeddings; expected as many, or a few "
+        f"less where the number of embeddings is rounded up to a multiple of {_PADDING_MULTIPLE}"
+    )

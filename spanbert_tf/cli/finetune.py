@@ -1,0 +1,154 @@
+"""`spanbert-tf finetune`: a task on an encoder, from your own files."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from spanbert_tf.cli.arguments import (
+    ENCODER_HELP,
+    add_overwrite,
+    add_settings,
+    settings_from,
+    value_of,
+)
+from spanbert_tf.cli.showing import figures_in_a_row, progress
+from spanbert_tf.settings import TextClassification, TextColumns
+from spanbert_tf.tasks import DEFAULT_TASK, FINE_TUNED_TASKS, task_class
+
+SUMMARY = "fine-tune a task, by default text classification, on your own files"
+EXAMPLE = "spanbert-tf finetune --train reviews.tsv --output runs/reviews"
+
+# Where the preset goes in the output folder.  Text classification keeps the name it had first.
+PRESET_FOLDERS = {DEFAULT_TASK: "classifier"}
+PRESET_FOLDER = "preset"
+
+
+def add_arguments(command: Any, words: list[str]) -> None:
+    """Adds the command's options; those of the settings are the task's."""
+    settings_class, reading_class = _classes(value_of(words, "--task") or DEFAULT_TASK)
+    command.add_argument(
+        "--task",
+        choices=FINE_TUNED_TASKS,
+        default=DEFAULT_TASK,
+        help=f"what to learn (default: {DEFAULT_TASK}); --task NAME --help shows its options",
+    )
+    data = command.add_argument_group("data (.gz is fine)")
+    data.add_argument(
+        "--train", type=Path, required=True, metavar="FILE", help="what to learn from"
+    )
+    data.add_argument(
+        "--validation", type=Path, metavar="FILE", help="default: a part of the training file"
+    )
+    data.add_argument("--test", type=Path, metavar="FILE", help="scored once, at the end")
+    data.add_argument(
+        "--folds", type=int, metavar="K", help="cross-validate in K folds and keep no model"
+    )
+    model = command.add_argument_group("model")
+    model.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
+    model.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: runs/NAME-OF-TRAINING-FILE"
+    )
+    model.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard logs into the output folder"
+    )
+    add_overwrite(model)
+    model.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    add_settings(command, reading_class, "how files are read")
+    add_settings(command, settings_class)
+
+
+def run(arguments: Namespace) -> dict[str, Any]:
+    """Fine-tunes and exports, or cross-validates."""
+    from spanbert_tf.handles import default_encoder
+    from spanbert_tf.training.checkpoints import Interrupted
+    from spanbert_tf.training.cross_validation import cross_validate
+    from spanbert_tf.training.fine_tuning import finetune
+
+    of = task_class(arguments.task)
+    settings = settings_from(of.settings_cls, arguments)
+    reading = settings_from(of.reading_cls, arguments)
+    train, validation, test = (
+        path and of.read(path, reading)
+        for path in (arguments.train, arguments.validation, arguments.test)
+    )
+    encoder = arguments.encoder or default_encoder()
+    if arguments.folds is not None:
+        with progress() as verbose:
+            crossed = cross_validate(
+                settings,
+                train,
+                arguments.folds,
+                encoder=encoder,
+                task=arguments.task,
+                verbose=verbose,
+            )
+        return {
+            "folds": crossed.folds,
+            "mean": crossed.mean,
+            "std": crossed.std,
+            "table": str(crossed),
+        }
+
+    output = arguments.output or Path("runs") / arguments.train.name.split(".")[0]
+    folder = PRESET_FOLDERS.get(arguments.task, PRESET_FOLDER)
+    served = output / "saved_model" / "1"
+    try:
+        with progress() as verbose:
+            tuned = finetune(
+                settings,
+                train,
+                validation,
+                encoder=encoder,
+                output=output / folder,
+                task=arguments.task,
+                test=test,
+                saved_model=served,
+                overwrite=arguments.overwrite,
+                resume=arguments.resume,
+                tensorboard=output / "tensorboard" if arguments.tensorboard else None,
+                verbose=verbose,
+            )
+    except Interrupted as interrupted:
+        raise KeyboardInterrupt(
+            f"{interrupted}\nTo go on, give the same command with --resume."
+        ) from None
+    return {
+        folder: str(output / folder),
+        "task": arguments.task,
+        "saved_model": str(served),
+        "train_size": tuned.train_size,
+        "validation_size": tuned.validation_size,
+        "best_epoch": tuned.best_epoch,
+        "validation": tuned.validation,
+        "test_size": len(test or ()),
+        "test": tuned.test,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """How a run went, and what to do with its model."""
+    if "table" in result:
+        return result["table"]
+    lines = [f"trained on {result['train_size']:,}; best epoch: {result['best_epoch']}"]
+    for part in ("validation", "test"):
+        if result[part]:
+            figures = figures_in_a_row(result[part])
+            lines.append(f"{part}, {result[f'{part}_size']:,}: {figures}")
+    folder = PRESET_FOLDERS.get(result["task"], PRESET_FOLDER)
+    return "\n".join(
+        [
+            *lines,
+            f"to train on or export (Keras preset): {result[folder]}",
+            f"text in, answers out (SavedModel): {result['saved_model']}",
+            "ask it:",
+            f'  spanbert-tf predict {result["saved_model"]} "..."',
+        ]
+    )
+
+
+def _classes(task: str) -> tuple[type, type]:
+    """Settings and reading options of a task; those of the default without its imports."""
+    if task == DEFAULT_TASK or task not in FINE_TUNED_TASKS:
+        return TextClassification, TextColumns
+    of = task_class(task)
+    return of.settings_cls, of.reading_cls

@@ -1,0 +1,126 @@
+"""The command `spanbert-tf`.
+
+Parsing imports no TensorFlow, so that `--help` answers at once; what a command runs is imported
+when it runs.  Results go to standard output, progress and errors to standard error.  Exit codes: 0
+done, 1 failed, 2 wrong usage.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from spanbert_tf import __version__
+
+# Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
+COMMANDS = (
+    *("demo", "convert", "export", "finetune", "evaluate", "predict"),
+    *("train-vocab", "prepare", "pretrain"),
+)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        words: Words of the command line; those of the process when `None`.
+
+    Returns:
+        0 when it is done, 1 when it failed.  Wrong usage exits the process with 2.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    debug = "--debug" in words
+    try:
+        parsed = build_parser(words).parse_args(words)
+        command = _module(parsed.command)
+        if getattr(command, "NEEDS_TENSORFLOW", True):
+            _import_quietly("keras_hub")
+        result = command.run(parsed)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nspanbert-tf: interrupted. {interrupt}".rstrip(), file=sys.stderr)
+        return 1
+    except (ValueError, ArithmeticError, OSError, ImportError) as error:
+        if debug:
+            raise
+        # Notes say what was kept of the work.
+        message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"spanbert-tf: error: {message}", file=sys.stderr)
+        return 1
+    try:
+        print(_as_json(command, result) if parsed.json else command.show(result))
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader, such as `head`, has enough: no more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Makes the parser of all commands.
+
+    Args:
+        words: Words of the command line: which options a command has may depend on its task.
+    """
+    parser = argparse.ArgumentParser(
+        prog="spanbert-tf", description="SpanBERT for TensorFlow and Keras.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = _module(name)
+        summary = module.SUMMARY
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
+        command.add_argument("--debug", action="store_true", help="show where an error arose")
+        command.set_defaults(command=name)
+        module.add_arguments(command, words if words[:1] == [name] else [])
+    return parser
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"spanbert_tf.cli.{command.replace('-', '_')}")
+
+
+def _as_json(command: ModuleType, result: Any) -> str:
+    to_json = getattr(command, "to_json", lambda x: x)
+    return json.dumps(to_json(result), ensure_ascii=False)
+
+
+def _import_quietly(name: str) -> None:
+    """Keeps TensorFlow's start-up messages off the screen; set TF_CPP_MIN_LOG_LEVEL to see them.
+
+    Some come before TensorFlow reads that variable, so that only closing the stream helps.
+    """
+    with _silence():
+        import_module(name)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,78 @@
+"""`spanbert-tf predict`: what a fine-tuned task answers for texts."""
+
+import sys
+from argparse import Namespace
+from dataclasses import asdict
+from typing import Any
+
+from spanbert_tf.cli.arguments import MODEL_HELP
+from spanbert_tf.cli.showing import one_line
+
+SUMMARY = "answer for texts with a fine-tuned task"
+EXAMPLE = 'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."'
+
+# A text, and its answer or answers.
+Answered = tuple[str, Any]
+
+
+def add_arguments(command: Any, words: list[str]) -> None:
+    """Adds the command's options."""
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("texts", metavar="TEXT", nargs="*", help="texts to answer for")
+    command.add_argument(
+        "--input",
+        metavar="FILE",
+        help="texts, one a line, or .tsv, .csv or .jsonl; - reads lines of standard input",
+    )
+    command.add_argument("--text-column", metavar="NAME", help="column of the texts")
+    command.add_argument("--pair-column", metavar="NAME", help="column of the second texts")
+    command.set_defaults(parser=command)
+
+
+def run(arguments: Namespace) -> list[Answered]:
+    """Answers."""
+    if bool(arguments.texts) == bool(arguments.input):
+        arguments.parser.error("give texts as words of the command, or a file with --input")
+    from spanbert_tf.export.task_loading import load_task
+
+    task = load_task(arguments.model)
+    columns = _columns(arguments)
+    answers = task(tuple(columns) if len(columns) > 1 else columns[0])
+    return list(zip(columns[0], answers, strict=True))
+
+
+def to_json(result: list[Answered]) -> list[dict[str, Any]]:
+    """Each text with what its answer is made of; several answers in a list."""
+    return [
+        {"text": text, "answers": [asdict(one) for one in answer]}
+        if isinstance(answer, list)
+        else {"text": text, **asdict(answer)}
+        for text, answer in result
+    ]
+
+
+def show(result: list[Answered]) -> str:
+    """An answer before each text; of several a line each after it."""
+    lines = []
+    width = max((len(str(a)) for _, a in result if not isinstance(a, list)), default=0)
+    for text, answer in result:
+        if isinstance(answer, list):
+            lines += [one_line(text), *(f"  {one}" for one in answer)]
+        else:
+            lines.append(f"{answer!s:<{width}}  {one_line(text)}")
+    return "\n".join(lines)
+
+
+def _columns(arguments: Namespace) -> list[list[str]]:
+    from spanbert_tf.data.readers.tables import read_texts, text_columns_of
+
+    if arguments.texts:
+        return [arguments.texts]
+    if arguments.input != "-":
+        return text_columns_of(
+            read_texts(arguments.input, arguments.text_column, arguments.pair_column)
+        )
+    lines = sys.stdin.buffer.read().decode("utf-8", errors="replace").splitlines()
+    if not lines:
+        raise ValueError("standard input is empty")
+    return [lines]

@@ -1,0 +1,28 @@
+"""What commands answer people; `--json` prints the results themselves."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+
+def say(line: str) -> None:
+    """Tells how it goes, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress() -> Iterator[int]:
+    """Sends Keras' progress to standard error: a bar on a terminal, a line an epoch elsewhere."""
+    with redirect_stdout(sys.stderr):
+        yield 1 if sys.stderr.isatty() else 2
+
+
+def figures_in_a_row(figures: dict[str, float]) -> str:
+    """`accuracy 0.9000, loss 0.3000`."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+def one_line(text: str, width: int = 100) -> str:
+    """A text without line breaks, cut where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."

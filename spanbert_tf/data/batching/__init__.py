@@ -1,0 +1,1 @@
+"""Rows of tokens to batches with little padding."""

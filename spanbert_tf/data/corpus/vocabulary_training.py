@@ -1,0 +1,87 @@
+"""A WordPiece vocabulary from a corpus, by Hugging Face's `tokenizers`."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from spanbert_tf.data.corpus.documents import corpus_files, read_documents
+from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.tokenization.normalization import CONTINUATION, SPECIAL_TOKENS
+
+
+def train_vocabulary(
+    paths: Sequence[str | os.PathLike[str]],
+    size: int = 30_000,
+    *,
+    lowercase: bool = False,
+    least_count: int = 2,
+    settings: CorpusSettings | None = None,
+) -> list[str]:
+    """Learns a vocabulary for `SpanBertTokenizer`.
+
+    Text is split into words by BERT's own rules.  Pairs of pieces that occur most often beside
+    one another are joined until there are `size` pieces.  All the characters of the corpus are
+    in, at a word's start and within: no word of it, up to 100 characters long, is unknown.
+
+    Args:
+        paths: Files, and folders of them, as `documents.corpus_files` takes them.
+        size: How many pieces there shall be.  A small corpus has fewer.
+        lowercase: Whether the tokenizer puts text in lower case and strips accents.
+        least_count: How often a pair must occur to be joined.
+        settings: How the files are read.
+
+    Returns:
+        The pieces: special tokens in BERT's order, single characters, then longer ones, the most
+        frequent first.
+
+    Raises:
+        DataError: A file cannot be read or is no text, there is no text, or the corpus has so many
+            different characters that they need more than `size` pieces.
+        ModuleNotFoundError: `tokenizers` is not installed.
+    """
+    try:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Training a vocabulary needs tokenizers: pip install 'spanbert-tf[vocabulary]'.",
+            name="tokenizers",
+        ) from error
+    settings = settings or CorpusSettings()
+    files = corpus_files(paths)
+
+    def learn(size: int, first: Sequence[str]) -> list[str]:
+        tokenizer = Tokenizer(models.WordPiece())
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size,
+            min_frequency=least_count,
+            special_tokens=[*SPECIAL_TOKENS, *first],
+            continuing_subword_prefix=CONTINUATION,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(_lines(files, settings), trainer)
+        ids = tokenizer.get_vocab()
+        return sorted(ids, key=ids.__getitem__)
+
+    # Of pairs that are equally frequent, the one whose pieces come first is joined; the trainer
+    # by itself puts the characters within words in an order that differs from run to run.
+    characters = sorted(
+        learn(0, [])[len(SPECIAL_TOKENS) :], key=lambda piece: (len(piece) > 1, piece)
+    )
+    if not characters:
+        raise DataError(f"{files[0]}: there is no text in the corpus, not a single word.")
+    least = len(SPECIAL_TOKENS) + len(characters)
+    if least > size:
+        raise DataError(
+            f"`size` must be at least {least:,}, the number of special tokens and of characters "
+            f"at the start of words and within, but is {size:,}."
+        )
+    return learn(size, characters)
+
+
+def _lines(files: Sequence[Path], settings: CorpusSettings) -> Iterator[str]:
+    for _, line in chain.from_iterable(read_documents(file, settings) for file in files):
+        yield line.decode()

@@ -1,0 +1,1 @@
+"""Files in public formats to records, with errors that name file and line."""

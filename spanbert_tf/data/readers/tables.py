@@ -1,0 +1,321 @@
+"""Files of labelled texts -> examples, with an error that names the file and line of a defect.
+
+TSV, CSV and JSON lines, each also gzipped (`reviews.tsv.gz`).  TSV and CSV start with a header
+row, and columns are found by name.  A TSV field ends at the next tab, whatever quotes it holds;
+a CSV field may be quoted, and may then hold commas and line breaks.
+"""
+
+import csv
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TEXT_COLUMNS = ("text", "sentence", "review", "sentence1", "text_a", "premise", "question1")
+PAIR_COLUMNS = ("sentence2", "text_pair", "text_b", "pair", "hypothesis", "question2")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment")
+SUFFIXES = (".tsv", ".csv", ".jsonl")
+
+Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by column
+
+
+class DataError(ValueError):
+    """A file, or a line of one, is not what a reader expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One text, or pair of texts, with its label.
+
+    Attributes:
+        text: The text, or the first one of a pair.
+        pair: The second text, or `None`.
+        label: Name of its class; `None` where the file was read for prediction.
+        line: Number of the line where it starts, from 1.
+        path: The file that it is from.
+    """
+
+    text: str
+    pair: str | None
+    label: str | None
+    line: int
+    path: str = ""
+
+
+def read_examples(
+    path: str | os.PathLike[str],
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> list[Example]:
+    """Reads labelled examples from a `.tsv`, `.csv` or `.jsonl` file, plain or `.gz`.
+
+    Args:
+        path: The file.
+        text_column: Name of the text's column (of its key, in JSON lines).  `None`: the first of
+            `TEXT_COLUMNS` that the file has.
+        pair_column: The same for the second text.  `None`: the first of `PAIR_COLUMNS`; a file
+            that has none of them holds single texts.
+        label_column: The same for the label.  `None`: the first of `LABEL_COLUMNS`.  Labels are
+            strings (or, in JSON lines, integers); spaces around them do not count.
+
+    Returns:
+        The examples in the order of the file.
+
+    Raises:
+        DataError: The file cannot be read, lacks a column, holds no example, or has a line that
+            is malformed, not UTF-8, or empty in a column that is wanted.
+    """
+    path = Path(path)
+    columns = {"text": text_column, "pair": pair_column, "label": label_column}
+    examples = []
+    for line, text, pair, label in _fields(path, columns):
+        for name, value in (("text", text), ("second text", pair), ("label", label)):
+            if value is not None and not value.strip():
+                raise DataError(f"{path}, line {line}: the {name} is empty.")
+        examples.append(Example(text, pair, str(label).strip(), line, str(path)))
+    return examples
+
+
+def read_texts(
+    path: str | os.PathLike[str], text_column: str | None = None, pair_column: str | None = None
+) -> list[Example]:
+    """Reads texts to predict for: each is one `Example` with the label `None`.
+
+    A `.tsv`, `.csv` or `.jsonl` file is read as `read_examples` reads it, but needs no labels;
+    any other file is plain text, one text a line.  Empty texts are kept, so that answers line up
+    with the file.
+
+    Args:
+        path: The file.
+        text_column: As in `read_examples`.
+        pair_column: As in `read_examples`.
+
+    Returns:
+        The texts in the order of the file.
+
+    Raises:
+        DataError: As in `read_examples`, empty texts excepted.
+    """
+    path = Path(path)
+    if suffix_of(path) in SUFFIXES:
+        fields = _fields(path, {"text": text_column, "pair": pair_column})
+        return [Example(text, pair, None, line, str(path)) for line, text, pair, _ in fields]
+    lines = [Example(text, None, None, line, str(path)) for line, text in read_lines(path)]
+    if not lines:
+        raise DataError(f"{path}: the file is empty; expected one text a line.")
+    return lines
+
+
+def class_names_of(examples: Sequence[Example]) -> list[str]:
+    """Lists the labels of `examples`, sorted, each once.
+
+    Raises:
+        DataError: There are fewer than two.
+    """
+    names = sorted({example.label for example in examples if example.label is not None})
+    if len(names) < 2:
+        where = examples[0].path if examples else "no examples"
+        raise DataError(f"{where}: expected at least two different labels, found {names}.")
+    return names
+
+
+def encode_labels(examples: Sequence[Example], class_names: Sequence[str]) -> np.ndarray:
+    """Numbers the labels of `examples`: int32 `[examples]`, positions in `class_names`.
+
+    Raises:
+        DataError: A label is not among `class_names`.
+    """
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(class_names)}
+    for example in examples:
+        if example.label not in numbers:
+            known = ", ".join(map(quote, class_names[:10]))
+            known += f" and {len(class_names) - 10} more" if len(class_names) > 10 else ""
+            raise DataError(
+                f"{example.path}, line {example.line}: unknown label {quote(example.label)}; "
+                f"expected one of {known}."
+            )
+    return np.array([numbers[example.label] for example in examples], np.int32)
+
+
+def text_columns_of(examples: Sequence[Example]) -> list[list[str]]:
+    """Lists the texts of `examples`, and in a second column, if they are pairs, the second ones.
+
+    Raises:
+        DataError: Some have a second text and some have none.
+    """
+    texts = [example.text for example in examples]
+    pairs = [example.pair for example in examples if example.pair is not None]
+    if not pairs:
+        return [texts]
+    if len(pairs) < len(texts):
+        lone = next(example for example in examples if example.pair is None)
+        raise DataError(f"{lone.path}, line {lone.line}: no second text, which others have.")
+    return [texts, pairs]
+
+
+def _fields(
+    path: Path, columns: dict[str, str | None]
+) -> Iterator[tuple[int, str, str | None, str | None]]:
+    """Yields line, text, pair and label of each record of a TSV, CSV or JSON lines file."""
+    readers = {".tsv": _tsv_records, ".csv": _csv_records, ".jsonl": read_json_lines}
+    if suffix_of(path) not in readers:
+        raise DataError(f"{path}: expected a file named {', '.join(SUFFIXES)}, or one of them .gz.")
+    names: dict[str, str | None] = {}
+    for line, record in readers[suffix_of(path)](path):
+        if not names:
+            names = _find_columns(path, line, list(record), columns)
+        values = {
+            role: None if name is None else _string(path, line, record, name, role == "label")
+            for role, name in names.items()
+        }
+        yield line, str(values["text"]), values.get("pair"), values.get("label")
+    if not names:
+        raise DataError(f"{path}: the file holds no examples; expected a header row and rows.")
+
+
+def _string(path: Path, line: int, record: dict[str, object], name: str, is_label: bool) -> str:
+    """Gives the string under a key of a record, which JSON does not promise."""
+    if name not in record:
+        raise DataError(f"{path}, line {line}: the key {quote(name)} is missing.")
+    value = record[name]
+    if is_label and type(value) is int:  # not bool, which is an int too
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(
+            f"{path}, line {line}: expected a string under {quote(name)}, found {quote(value)}."
+        )
+    return value
+
+
+def _find_columns(
+    path: Path, line: int, found: list[str], columns: dict[str, str | None]
+) -> dict[str, str | None]:
+    """Names the column of each role: the one asked for, else the first usual one."""
+    usual = {"text": TEXT_COLUMNS, "pair": PAIR_COLUMNS, "label": LABEL_COLUMNS}
+    listed = ", ".join(map(quote, found[:20]))
+    by_lower = {name.strip().lower(): name for name in reversed(found)}
+    chosen: dict[str, str | None] = {}
+    for role, wanted in columns.items():
+        if wanted is not None and wanted not in found:
+            raise DataError(f"{path}: there is no column {quote(wanted)} among {listed}.")
+        matches = [by_lower[name] for name in usual[role] if name in by_lower]
+        chosen[role] = wanted or next(iter(matches), None)
+        if chosen[role] is None and role != "pair":
+            raise DataError(
+                f"{path}: no column for the {role} among {listed}. Expected a header row (keys, "
+                f"in JSON lines, as on line {line}) with one of {', '.join(usual[role])}, or its "
+                f"name given as `{role}_column`."
+            )
+    return chosen
+
+
+def _tsv_records(path: Path) -> Iterator[Record]:
+    rows = ((line, text.split("\t")) for line, text in read_lines(path))
+    return _with_header(path, rows)
+
+
+def _csv_records(path: Path) -> Iterator[Record]:
+    return _with_header(path, _csv_rows(path))
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((text + "\n" for _, text in read_lines(path)), strict=True)
+    while True:
+        line = reader.line_num + 1
+        # The limit is the module's, not the reader's: raised for one row, then put back.
+        limit = csv.field_size_limit(2**31 - 1)
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{path}, line {line}: malformed CSV: {error}.") from error
+        finally:
+            csv.field_size_limit(limit)
+        yield line, row or [""]
+
+
+def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
+    """Makes dictionaries of rows; the first row holds the keys."""
+    header: list[str] = []
+    for line, row in rows:
+        if not header:
+            header = row
+            if len(set(header)) < len(header) or header == [""]:
+                raise DataError(
+                    f"{path}, line {line}: expected a header row of different column names, "
+                    f"found {quote(row)}."
+                )
+        elif row == [""] and len(header) > 1:
+            continue  # a blank line, such as many files end with
+        elif len(row) != len(header):
+            raise DataError(
+                f"{path}, line {line}: expected {len(header)} fields "
+                f"({', '.join(map(quote, header[:20]))}), found {len(row)}."
+            )
+        else:
+            yield line, dict(zip(header, row, strict=True))
+
+
+def read_json_lines(path: Path) -> Iterator[Record]:
+    """Yields line and object of each record of a JSON lines file, plain or `.gz`.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not UTF-8 or holds no JSON object.
+    """
+    for line, text in read_lines(path):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+            # An escape may stand for half a character, which no later stage could encode.
+            json.dumps(record, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {line}: malformed JSON: {error}.") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {line}: expected an object, found {quote(record)}.")
+        yield line, record
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields number and text of each line, without its line break, of a file, plain or `.gz`.
+
+    Lines end at line feeds only: characters such as U+2028 belong to the text.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not UTF-8 or holds a NUL byte.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if "\0" in text:
+                    raise DataError(f"{path}, line {number}: a NUL byte; expected UTF-8 text.")
+                yield number, text
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: expected a file, found a folder.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line {number}: not UTF-8: {error}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read after line {number}: {error}.") from error
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format: `.tsv` of `reviews.TSV.gz`."""
+    path = Path(path.stem) if path.suffix.lower() == ".gz" else path
+    return path.suffix.lower()
+
+
+def quote(value: object) -> str:
+    """Shows a value in a message, cut short where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."

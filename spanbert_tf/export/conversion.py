@@ -1,0 +1,78 @@
+"""A handle of any kind to a Keras preset, and a preset to a Hugging Face checkpoint."""
+
+import logging
+import os
+from pathlib import Path
+
+from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.checkpoints.convert import write_hugging_face
+from spanbert_tf.export.loading import load_with_heads
+from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Kind, find
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+
+_log = logging.getLogger(__name__)
+
+
+def convert(
+    source: AnyHandle, destination: str | os.PathLike[str], overwrite: bool = False
+) -> Path:
+    """Converts an encoder to a Keras preset, or a preset to a Hugging Face checkpoint.
+
+    Args:
+        source: A handle, see `spanbert_tf.handles.find`: a preset becomes a checkpoint, a
+            checkpoint or a SavedModel of `export_encoder` becomes a preset.  Pretraining heads of a
+            preset or a SavedModel are converted too, as far as the other form has a place for them,
+            see `save_hugging_face`.  Another task's head is dropped, with a warning in the log.
+        destination: The folder to make; it appears whole or not at all.
+        overwrite: Whether a folder that exists is replaced.
+
+    Returns:
+        The folder made.  A preset loads with `SpanBertBackbone.from_preset(folder)` and
+        `keras_hub.models.TextClassifier.from_preset(folder, num_classes=2)`.
+
+    Raises:
+        FileExistsError: `destination` exists and `overwrite` is false.
+        ValueError: The source is damaged, or of a kind that cannot be converted; see
+            `load_hugging_face`, `restore_encoder` and `save_hugging_face`.
+        FileNotFoundError, ConnectionError, ImportError, OSError: See `spanbert_tf.handles.find`.
+    """
+    destination = Path(os.path.expanduser(destination))
+    # Opened first: a destination that exists is an error before a download.
+    with atomic_folder(destination, overwrite) as folder:
+        found = find(source)
+        model, tokenizer = load_with_heads(found)
+        if found.kind is Kind.PRESET:
+            if found.task not in (None, PRETRAINING_TASK):
+                _log.warning("dropped, as only encoders are converted: the head for %s", found.task)
+            write_hugging_face(model, tokenizer, folder)
+        else:
+            model.save_to_preset(os.fspath(folder))
+            if not isinstance(model, SpanBertPretrainer):  # It has a tokenizer of its own.
+                tokenizer.save_to_preset(os.fspath(folder))
+    return destination
+
+
+def encoder_preset(
+    handle: AnyHandle | None, folder: str | os.PathLike[str], reuse: bool = False
+) -> str:
+    """Gives an encoder as a Keras preset, converted if it is none.
+
+    Args:
+        handle: A handle; `None`: the encoder to start from where none is named.
+        folder: Where the preset is made if the handle is no preset.  What is there is replaced, as
+            it may be of another encoder.
+        reuse: Whether a folder that exists is taken as it is instead: for a run that goes on.
+
+    Returns:
+        What `SpanBertBackbone.from_preset` and other classes' `from_preset` take.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError, ImportError, OSError: As `convert`.
+    """
+    found = find(handle)
+    if found.kind is Kind.PRESET:
+        return found.path
+    folder = Path(os.path.expanduser(folder)).absolute()
+    if not (reuse and folder.is_dir()):
+        convert(found, folder, overwrite=True)
+    return os.fspath(folder)

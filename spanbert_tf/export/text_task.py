@@ -1,0 +1,79 @@
+"""What is behind a handle, whatever its format: texts in, answers out, by the same call."""
+
+from typing import Any
+
+from spanbert_tf.data.batching.texts import list_of_strings
+from spanbert_tf.models.answering import check_columns
+from spanbert_tf.models.task import SpanBertTask, as_columns
+from spanbert_tf.models.text_batches import Columns
+from spanbert_tf.tasks import task_class
+
+
+class TextTask:
+    """A task that answers for texts.
+
+    It is called with a string or a list of strings, or a tuple of such where the task takes
+    several texts at a time, and gives an answer or a list of them; the task's own verb, such as
+    `classify`, does the same.
+
+    Args:
+        description: What `description_of` gave, as it was read again.
+
+    Attributes:
+        task: Name of the task, a key of `spanbert_tf.tasks.TASKS`.
+        task_class: Its class.
+        decoder: What makes answers of what the network decided.
+    """
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.task = description["task"]
+        self.task_class = task_class(self.task)
+        self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
+        setattr(self, self.task_class.verb, self.__call__)
+
+    def __call__(self, x: Any) -> Any:
+        """Answers for texts.
+
+        Raises:
+            TypeError: `x` is not made of strings.
+            ValueError: There are not as many texts in each column.
+        """
+        columns, is_one = as_columns(x)
+        listed = [list_of_strings(column) for column in columns]
+        check_columns(listed)
+        answers = self.answer_columns(listed)
+        return answers[0] if is_one else answers
+
+    def answer_columns(self, columns: Columns) -> list[Any]:
+        """Answers for columns of texts, all of one length."""
+        raise NotImplementedError
+
+
+class KerasTask(TextTask):
+    """A task in Keras.
+
+    Args:
+        model: The task.
+
+    Attributes:
+        model: The task: a KerasHub task to train on, export or save.
+    """
+
+    def __init__(self, model: SpanBertTask) -> None:
+        super().__init__(description_of(model))
+        self.model = model
+
+    def answer_columns(self, columns: Columns) -> list[Any]:
+        """Answers for texts."""
+        return self.model.answer(tuple(columns))
+
+
+def description_of(task: SpanBertTask) -> dict[str, Any]:
+    """What an export says of its task, as JSON can hold it.
+
+    Raises:
+        ValueError: The task has no preprocessor, so that it cannot take text.
+    """
+    if task.preprocessor is None:
+        raise ValueError(f"the {task.task} task has no preprocessor, so it cannot take text")
+    return {"task": task.task, "decoder": task.decoder.to_json()}

@@ -1,0 +1,50 @@
+"""What leans on private names of Keras and KerasHub, with a test that notices when one changes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+
+
+def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Lists a layer and all layers within it, sublayers of sublayers too."""
+    return model._flatten_layers()
+
+
+def track_variable(layer: keras.layers.Layer, variable: Any) -> None:
+    """Makes a TensorFlow variable one of a `keras.layers.TFSMLayer`'s own.
+
+    Keras leaves the ":0" in TensorFlow's names, and then the first step of `fit` fails to name the
+    optimizer's variables.
+    """
+    layer._track_variable(
+        keras.Variable(
+            variable,
+            trainable=variable.trainable,
+            dtype=variable.dtype.name,
+            name=re.sub(r"[^A-Za-z0-9_.-]", "_", variable.name.removesuffix(":0")),
+        )
+    )
+
+
+def preset_file(preset: str, name: str) -> Path | None:
+    """Gets one file of a KerasHub preset, downloaded if need be; `None` if it has no such file.
+
+    KerasHub's public names load whole models only, and of known classes.
+
+    Args:
+        preset: Handle or name of a preset, as `from_preset` takes it.
+        name: The file's name in the preset.
+
+    Raises:
+        ImportError: The handle's hub needs a package that is not installed.
+        ValueError: The handle is malformed, or of a hub that KerasHub does not know.
+        Exception: Whatever else the hub's own library raises.
+    """
+    from keras_hub.src.utils.preset_utils import get_file
+
+    try:
+        return Path(get_file(preset, name))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Fast forms of what layers are made of."""

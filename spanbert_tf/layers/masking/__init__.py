@@ -1,0 +1,1 @@
+"""Span masking: which pieces are masked, and by what."""

@@ -1,0 +1,1 @@
+"""The figures by which each task is judged."""

@@ -1,0 +1,149 @@
+"""Figures of classification with integer labels; as metrics too, for `compile(metrics=...)`.
+
+Letters: b batch, c classes.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+FIGURES = ("accuracy", "precision", "recall", "f1")
+
+
+def class_figures(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Scores predicted classes, as the metrics of `classification_metrics` do.
+
+    Args:
+        gold: int `[n]`, the right classes.
+        predicted: int `[n]`.
+        num_classes: Number of classes, at least 2.
+
+    Returns:
+        `accuracy`, `precision`, `recall` and `f1`.  Of two classes the second is the positive one;
+        of more they are means over all classes.  One that was never predicted, or never there,
+        scores 0.
+    """
+    counts = [np.bincount(x, minlength=num_classes) for x in (gold[gold == predicted], predicted)]
+    hits, found = counts
+    there = np.bincount(gold, minlength=num_classes)
+    scores = {
+        "precision": hits / np.maximum(found, 1),
+        "recall": hits / np.maximum(there, 1),
+        "f1": 2 * hits / np.maximum(found + there, 1),
+    }
+    figures = {name: of[1] if num_classes == 2 else of.mean() for name, of in scores.items()}
+    return {"accuracy": float(hits.sum() / max(len(gold), 1))} | {
+        name: float(value) for name, value in figures.items()
+    }
+
+
+class ClassMetric(keras.metrics.FBetaScore):
+    """Counts true and false positives and false negatives of each class.
+
+    Keras' own precision and recall take neither integer labels nor logits, and do not average.
+
+    Args:
+        num_classes: Number of classes c.
+        class_id: The class to score.  `None`: the unweighted mean over all classes ("macro").
+        name: Name of the metric.
+        dtype: dtype of the counts.
+
+    Call arguments:
+        y_true: int `[b]` or `[b, 1]`, in `[0, c)`.
+        y_pred: float `[b, c]`, logits or probabilities; the largest decides.
+        sample_weight: float `[b]`, or `None`.
+
+    Returns:
+        A scalar from 0 to 1.  A class that was never predicted, or never there, scores 0, as
+        scikit-learn scores it with `labels=range(c)` and `zero_division=0`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(average=None, name=name, dtype=dtype)
+        if class_id is not None and not 0 <= class_id < num_classes:
+            raise ValueError(f"`class_id` must be in [0, {num_classes}), but is {class_id}.")
+        self.num_classes = num_classes
+        self.class_id = class_id
+        # Keras would wait for the first batch, and TensorFlow trace the training step twice.
+        self._build((None, num_classes), (None, num_classes))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Counts a batch."""
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        super().update_state(
+            ops.one_hot(labels, self.num_classes, dtype=self.dtype),
+            ops.one_hot(ops.argmax(y_pred, axis=-1), self.num_classes, dtype=self.dtype),
+            sample_weight,
+        )
+
+    def scores(self) -> Any:
+        """The score of each class, float `[c]`."""
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        """The score of `class_id`, or the mean of all."""
+        scores = self.scores()
+        return ops.mean(scores) if self.class_id is None else scores[self.class_id]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the class."""
+        return {
+            "num_classes": self.num_classes,
+            "class_id": self.class_id,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class ClassPrecision(ClassMetric):
+    """Of what was given a class, the part that has it.  Takes what `ClassMetric` takes."""
+
+    def scores(self) -> Any:
+        """The precision of each class, float `[c]`."""
+        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_positives)
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class ClassRecall(ClassMetric):
+    """Of what has a class, the part that was given it.  Takes what `ClassMetric` takes."""
+
+    def scores(self) -> Any:
+        """The recall of each class, float `[c]`."""
+        return ops.divide_no_nan(self.true_positives, self.true_positives + self.false_negatives)
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class ClassF1Score(ClassMetric):
+    """The harmonic mean of precision and recall.  Takes what `ClassMetric` takes."""
+
+    def scores(self) -> Any:
+        """The F1 score of each class, float `[c]`."""
+        wrong = self.false_positives + self.false_negatives
+        return ops.divide_no_nan(2 * self.true_positives, 2 * self.true_positives + wrong)
+
+
+def classification_metrics(num_classes: int) -> list[keras.metrics.Metric]:
+    """Makes `accuracy`, `precision`, `recall` and `f1` for integer labels.
+
+    Of two classes the second is the positive one, whose precision, recall and F1 are meant; of
+    more, they are means over all classes.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+    """
+    class_id = 1 if num_classes == 2 else None
+    return [
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ClassPrecision(num_classes, class_id, name="precision"),
+        ClassRecall(num_classes, class_id, name="recall"),
+        ClassF1Score(num_classes, class_id, name="f1"),
+    ]

@@ -1,0 +1,105 @@
+"""Texts to answers, by whatever runs the network: Keras or LiteRT."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from spanbert_tf.data.batching.pipeline import BucketedBatches
+from spanbert_tf.data.batching.rows import Rows, concat_rows
+from spanbert_tf.data.batching.texts import TEXTS_A_CALL, list_of_strings
+from spanbert_tf.features import Feature
+from spanbert_tf.models.decoding import Decoder
+
+# So many texts are one batch, padded to the longest; more are sorted by length, which takes some
+# milliseconds before the first is answered.
+FEW_TEXTS = 8
+
+
+def rows_of_texts(columns: Sequence[Sequence[str]], preprocessor: Any) -> Rows:
+    """Makes rows of texts, a chunk at a time, which bounds the tokenizer's memory.
+
+    Args:
+        columns: One list of texts a column.
+        preprocessor: Its `rows` makes rows of string tensors.
+
+    Raises:
+        TypeError: A text is not a string.
+        ValueError: Columns differ in length.
+    """
+    names = ["texts", "pairs"] if len(columns) > 1 else ["texts"]
+    listed = [list_of_strings(column, name) for name, column in zip(names, columns, strict=True)]
+    check_columns(listed)
+    count = len(listed[0])
+    length = preprocessor.sequence_length
+    parts = []
+    for begin in range(0, max(count, 1), TEXTS_A_CALL):
+        chunk = slice(begin, begin + TEXTS_A_CALL)
+        rows = preprocessor.rows(*(tf.constant(column[chunk], tf.string) for column in listed))
+        # What a row has no room for need not be kept until it is packed.
+        cut = tuple(segment[:, :length] for segment in rows.segments)
+        parts.append(replace(rows, segments=cut))
+    return concat_rows(parts)
+
+
+def cut_rows(
+    outputs: dict[str, Any], lengths: np.ndarray, decoded: Sequence[Feature]
+) -> dict[str, Any]:
+    """Parts what a network decided of one batch into what it decided of each row.
+
+    Args:
+        outputs: Arrays by name.
+        lengths: int `[r]`, tokens of each row.
+        decoded: Describes the arrays: those with a number for each token are cut to the row's.
+
+    Returns:
+        As `BucketedBatches.outputs_of_rows`.
+    """
+    return {
+        spec.name: [row[:n] for row, n in zip(outputs[spec.name], lengths, strict=True)]
+        if spec.is_of_tokens
+        else outputs[spec.name]
+        for spec in decoded
+    }
+
+
+def check_columns(columns: Sequence[Sequence[str]]) -> None:
+    """Checks that there are as many texts in each column.
+
+    Raises:
+        ValueError: There are not.
+    """
+    if len({len(column) for column in columns}) > 1:
+        sizes = " and ".join(str(len(column)) for column in columns)
+        raise ValueError(f"expected as many texts in each column, but there are {sizes}.")
+
+
+def answer_rows(
+    rows: Rows,
+    columns: Sequence[Sequence[str]],
+    make_batches: Callable[[Rows], BucketedBatches],
+    run: Callable[[Any], dict[str, np.ndarray]],
+    decoded: Sequence[Feature],
+    decoder: Decoder,
+) -> list[Any]:
+    """Answers for rows, in batches of like length.
+
+    Args:
+        rows: The rows.
+        columns: The texts that they are of.
+        make_batches: Groups them, unshuffled.
+        run: What the network decides of a batch, arrays by name.
+        decoded: Describes these arrays.
+        decoder: Makes answers of them.
+
+    Returns:
+        One answer a text, in their order.
+    """
+    if not columns[0]:
+        return []
+    batches = make_batches(rows)
+    only = batches.only_batch()
+    outputs = map(run, batches.dataset() if only is None else [only])
+    return decoder.answers(batches.outputs_of_rows(outputs, decoded), rows, columns)

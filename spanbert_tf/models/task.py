@@ -1,0 +1,305 @@
+"""What every task is made of: saving, checking, training on texts, answering, serving.
+
+A task is a KerasHub task with `SpanBertTask` before it among its bases, in one file of
+`spanbert_tf.tasks`.  Its file says only what is its own.
+"""
+
+import operator
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.texts import list_of_strings
+from spanbert_tf.features import Feature
+from spanbert_tf.models.answering import FEW_TEXTS, answer_rows, rows_of_texts
+from spanbert_tf.models.decoding import Decoder
+from spanbert_tf.models.encoder_task import EncoderTask
+from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
+from spanbert_tf.models.text_batches import Columns, TextBatches, text_columns
+from spanbert_tf.settings import FineTuning
+
+
+class SpanBertTask(TextBatches, EncoderTask):
+    """Texts in, answers out: trained by `fit`, asked in Python, exported, all in the same way.
+
+    Comes before KerasHub's task among the bases of a class, which says what follows.
+
+    Attributes:
+        task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
+        verb: The method by which people ask it.
+        settings_cls: How it is fine-tuned.
+        reading_cls: How its files are read: options of `read`.
+        extra_inputs: What the network takes beside the encoder's features.
+        signatures: Names of the texts that each signature of a SavedModel takes.
+        decoder_cls: The class of `decoder`.
+        decoded: What `decode` gives: numbers from which a decoder makes answers.
+        figures: The figures that `score` gives; the first tells which epoch is best.
+    """
+
+    task: ClassVar[str]
+    verb: ClassVar[str]
+    settings_cls: ClassVar[type[FineTuning]]
+    reading_cls: ClassVar[type]
+    extra_inputs: ClassVar[tuple[Feature, ...]] = ()
+    signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
+    decoder_cls: ClassVar[type[Decoder]]
+    decoded: ClassVar[tuple[Feature, ...]]
+    figures: ClassVar[tuple[str, ...]]
+
+    # What a task says of its data.
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[Any]:
+        """Reads records to train on or to be scored with; an error names file and line."""
+        raise NotImplementedError
+
+    @classmethod
+    def head_arguments(cls, records: Sequence[Any], settings: Any) -> dict[str, Any]:
+        """What training data and settings decide: arguments of the class, as JSON can hold them."""
+        raise NotImplementedError
+
+    @classmethod
+    def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
+        """What settings decide of the preprocessor."""
+        return {"sequence_length": settings.sequence_length}
+
+    @classmethod
+    def strata(cls, records: Sequence[Any]) -> np.ndarray:
+        """Numbers of the kinds of records that each part of the data shall have its share of."""
+        return np.zeros(len(records), np.int32)
+
+    def columns_of(self, records: Sequence[Any]) -> tuple[Columns, Any]:
+        """The texts of records, and what is right of them, as `fit` takes both."""
+        raise NotImplementedError
+
+    def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
+        """What the network is to learn, of `y` as `fit` takes it."""
+        raise NotImplementedError
+
+    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
+        """The field's figures, by the names that `figures` lists."""
+        raise NotImplementedError
+
+    # What a task says of its network.
+
+    def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+        """Turns the network's outputs into the numbers that `decoded` lists, by `keras.ops` alone.
+
+        Keras, SavedModel and LiteRT share it.
+        """
+        raise NotImplementedError
+
+    @property
+    def decoder(self) -> Any:
+        """What makes answers of these numbers."""
+        raise NotImplementedError
+
+    def compile_defaults(self) -> dict[str, Any]:
+        """Loss and metrics where `compile` is told `"auto"`."""
+        return {"loss": None, "metrics": None}
+
+    # What all tasks share.
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        metrics: Any = "auto",
+        jit_compile: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; see `keras.Model.compile`.
+
+        Args:
+            optimizer: `"auto"`: `default_optimizer()`.
+            loss: `"auto"`: the task's own.
+            metrics: `"auto"`: the task's own.
+            jit_compile: `"auto"`: not on a CPU under TensorFlow, where XLA takes seconds for each
+                new batch shape and then runs about as fast; elsewhere as Keras decides.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = default_optimizer()
+        given = {"loss": loss, "metrics": metrics}
+        chosen = self.compile_defaults() | {
+            name: value
+            for name, value in given.items()
+            if not (isinstance(value, str) and value == "auto")
+        }
+        jit_compile = resolve_jit_compile(jit_compile)
+        super().compile(optimizer, jit_compile=jit_compile, **chosen, **kwargs)
+
+    def encode(self, columns: Columns, y: Any = None, sample_weight: Any = None) -> Rows:
+        """Makes rows of texts, with targets where `y` says what is right.
+
+        Args:
+            columns: One list of texts a column.
+            y: As `fit` takes it.
+            sample_weight: Weights `[texts]`.
+
+        Raises:
+            TypeError: A text is not a string.
+            ValueError: Columns differ in length, or `y` does not fit the texts.
+        """
+        if sample_weight is not None and y is None:
+            raise ValueError("`sample_weight` weighs labels, but `y` is None.")
+        rows = rows_of_texts(columns, self.preprocessor)
+        if y is None:
+            return rows
+        weights = None
+        if sample_weight is not None:
+            weights = tf.gather(tf.constant(np.asarray(sample_weight)), rows.records)
+        return rows.with_targets(self.make_targets(rows, columns, y), weights)
+
+    def answer(self, x: Any, batch_size: int | None = None) -> Any:
+        """Answers for texts.
+
+        Args:
+            x: A string, or a list, array or tensor of them; a tuple of such where the task takes
+                several texts at a time.
+            batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
+
+        Returns:
+            For a string its answer; for several a list of answers, in their order.
+
+        Raises:
+            TypeError: A text is not a string.
+            ValueError: There is no preprocessor.
+        """
+        if self.preprocessor is None:
+            raise ValueError(f"`{self.verb}` takes texts and needs a preprocessor.")
+        columns, is_one = as_columns(x)
+        answers = self._answers(columns, batch_size)
+        return answers[0] if is_one else answers
+
+    def _answers(self, columns: Columns, batch_size: int | None) -> list[Any]:
+        few = batch_size is None and len(columns[0]) <= FEW_TEXTS
+        if few and columns[0] and keras.config.backend() == "tensorflow":
+            strings = [tf.constant(list_of_strings(column), tf.string) for column in columns]
+            outputs = self._in_graph(f"served {len(columns)}", self.serve, *strings)
+            return self.decoder.served({name: x.numpy() for name, x in outputs.items()})
+        rows = rows_of_texts(columns, self.preprocessor)
+        return answer_rows(
+            rows,
+            columns,
+            lambda rows: self.batches_of(rows, batch_size),
+            self._decode_batch,
+            self.decoded,
+            self.decoder,
+        )
+
+    def assess(self, records: Sequence[Any], batch_size: int | None = None) -> dict[str, float]:
+        """Scores the task on records whose right answers are known.
+
+        Args:
+            records: As `read` gives them.
+            batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
+
+        Returns:
+            The figures of `score`, and `loss`, the mean over rows.
+        """
+        columns, y = self.columns_of(records)
+        losses, counts = [], []
+
+        def run(batch: Any) -> dict[str, np.ndarray]:
+            loss, decoded = self._loss_and_decoded(*batch)
+            losses.append(float(loss))
+            counts.append(len(next(iter(decoded.values()))))
+            return decoded
+
+        answers = answer_rows(
+            self.encode(columns, y),
+            columns,
+            lambda rows: self.batches_of(rows, batch_size),
+            run,
+            self.decoded,
+            self.decoder,
+        )
+        loss = float(np.average(losses, weights=counts))
+        return {**self.score(answers, records), "loss": loss}
+
+    def serve(self, *columns: Any) -> dict[str, Any]:
+        """Answers for string tensors by TensorFlow operations alone, as SavedModels do.
+
+        Args:
+            *columns: string `[b]`, each.
+
+        Returns:
+            Dense tensors by name; `decoder.served` makes answers of them.
+        """
+        rows = self.preprocessor.rows(*columns)
+        features = self.preprocessor.pack(rows)
+        decoded = self.decode(self(features, training=False), features)
+        return self.decoder.serve(decoded, rows, columns)
+
+    def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """What happens to a batch before the network: nothing if it is made of features."""
+        if isinstance(x, dict):
+            return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        return super().preprocess_samples(x, y, sample_weight)
+
+    def _decode_batch(self, features: dict[str, Any]) -> dict[str, np.ndarray]:
+        if keras.config.backend() != "tensorflow":
+            outputs = self.predict_on_batch(features)
+            decoded = self.decode(keras.tree.map_structure(_tensor, outputs), features)
+            return {name: keras.ops.convert_to_numpy(x) for name, x in decoded.items()}
+
+        def decode(features: dict[str, Any]) -> dict[str, Any]:
+            return self.decode(self(features, training=False), features)
+
+        decoded = self._in_graph("decoded", decode, features)
+        return {name: x.numpy() for name, x in decoded.items()}
+
+    def _loss_and_decoded(self, x: Any, y: Any) -> tuple[Any, dict[str, Any]]:
+        def both(x: Any, y: Any) -> Any:
+            outputs = self(x, training=False)
+            loss = self.compute_loss(x, y, outputs, None, training=False)
+            return loss, self.decode(outputs, x)
+
+        if keras.config.backend() == "tensorflow":
+            loss, decoded = self._in_graph("assessed", both, x, y)
+        else:
+            loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
+        return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}
+
+    def _in_graph(self, name: str, function: Any, *arguments: Any) -> Any:
+        """Calls a function as a graph for any shapes.
+
+        It is traced anew once the network has other variables: LoRA and quantization change them,
+        and what a graph has seen it keeps.
+        """
+        variables = self.variables
+        graphs = self.__dict__.setdefault("_graphs", {})
+        known, graph = graphs.get(name, ((), None))
+        if len(known) != len(variables) or any(map(operator.is_not, known, variables)):
+            specs = tf.nest.map_structure(
+                lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), arguments
+            )
+            graph = tf.function(function, input_signature=specs, autograph=False)
+            graphs[name] = (variables, graph)
+        return graph(*arguments)
+
+
+def as_columns(x: Any) -> tuple[Columns, bool]:
+    """Columns of texts, and whether there is but one text in each.
+
+    Raises:
+        TypeError: `x` is made of something else.
+    """
+    parts = x if isinstance(x, tuple) else (x,)
+    if all(isinstance(part, str | bytes) for part in parts):
+        return [[part] for part in parts], True
+    columns = text_columns(x)
+    if columns is None:
+        raise TypeError(f"expected a string or a list of strings, got {x!r:.200}")
+    return columns, False
+
+
+def _tensor(value: Any) -> Any:
+    return None if value is None else keras.ops.convert_to_tensor(value)

@@ -1,0 +1,336 @@
+"""Token classification: strings in, named entities with their characters out.
+
+Letters: b batch, s sequence, H hidden, t tags, r rows, p pieces of a row, e entities of a text.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from keras_hub.models import Preprocessor, Task
+
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.data.batching.rows import Rows, with_special_tokens
+from spanbert_tf.data.batching.windows import cut_windows, plan_windows
+from spanbert_tf.data.readers.entities import TaggedText, read_entities
+from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.tag_numbers import legal_moves, numbered_spans, tag_words
+from spanbert_tf.features import TAG_SCORES, TAGS, WORD_STARTS, Feature
+from spanbert_tf.layers.crf import LinearChainCRF
+from spanbert_tf.metrics.entities import entity_scores
+from spanbert_tf.models.encoder_task import check_fit
+from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.text_batches import Columns
+from spanbert_tf.models.text_preprocessor import TextPreprocessor, keep_buckets
+from spanbert_tf.settings import NOT_BELOW_0, FineTuning, Settings, setting
+from spanbert_tf.tasks.decoders.entities import EntityDecoder
+from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
+
+OVERLAP = 32  # Few entities are longer than half of it.
+
+
+@dataclass(frozen=True)
+class TokenClassification(FineTuning):
+    """How a token classifier is fine-tuned."""
+
+    crf: bool = setting(False, bool, "learn which tag follows which, by a conditional random field")
+    overlap: int | None = setting(
+        None,
+        int,
+        "tokens that windows share of a text which is longer than a row; None: 32, or half of a "
+        "short row",
+        NOT_BELOW_0,
+    )
+
+
+@dataclass(frozen=True)
+class EntityColumns(Settings):
+    """Where a file has its words and tags, or texts and spans; `None`: it is found."""
+
+    text_column: str | None = setting(None, str, "key of the text, or of its words, in JSON lines")
+    label_column: str | None = setting(None, str, "key of the spans, or of the tags, in JSON lines")
+    word_column: int | None = setting(None, int, "column of the words, from 0, of a CoNLL file")
+    tag_column: int | None = setting(
+        None, int, "column of the tags, from 0, or -1 for the last, of a CoNLL file"
+    )
+    repair_tags: bool = setting(
+        False, bool, "take an I- tag that continues nothing for the beginning of an entity"
+    )
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class SpanBertTokenClassifierPreprocessor(TextPreprocessor, Preprocessor):
+    """Turns texts into what the encoder takes, long ones into windows that overlap.
+
+    Args:
+        tokenizer: A `SpanBertTokenizer`.
+        sequence_length: The most tokens of a row, special tokens counted.
+        overlap: Pieces that neighboring windows of a text share, at most half of a row: entities up
+            to half as long are never cut.  `None`: 32, or half of a short row.
+        buckets: See `TextPreprocessor`.
+        **kwargs: `name` and other arguments of a Keras layer.
+
+    Returns:
+        The encoder's features, and `word_starts`, int32 `[b, s]`.
+
+    Raises:
+        ValueError: `overlap` is more than half of a row.
+    """
+
+    row_settings: ClassVar = ("sequence_length", "overlap")
+
+    def __init__(
+        self,
+        tokenizer: SpanBertTokenizer,
+        sequence_length: int = 512,
+        overlap: int | None = None,
+        buckets: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer = tokenizer
+        self.sequence_length = sequence_length
+        most = (sequence_length - 2) // 2
+        self.overlap = min(OVERLAP, most) if overlap is None else overlap
+        self.buckets = keep_buckets(buckets)
+        if not 0 <= self.overlap <= most:
+            raise ValueError(
+                f"`overlap` must be from 0 to half of a row without its special tokens, {most}, "
+                f"but is {overlap}."
+            )
+
+    def rows(self, *columns: tf.Tensor) -> Rows:
+        """Makes windows of texts, string `[b]`."""
+        pieces = self.tokenizer.tokenize_with_offsets(columns[0], unit="character")
+        lengths = tf.cast(pieces.token_ids.row_lengths(), tf.int32)
+        windows = plan_windows(lengths, self.sequence_length - 2, self.overlap)
+        # A word ends where its last piece does; a window may cut it.
+        word_of = tf.cumsum(tf.cast(pieces.word_starts.values, tf.int32)) - 1
+        ends = tf.cast(pieces.ends.values, tf.int32)
+        ends = tf.gather(tf.math.segment_max(ends, word_of), word_of)
+        of_pieces = {
+            "starts": pieces.starts.with_values(tf.cast(pieces.starts.values, tf.int32)),
+            "ends": pieces.ends.with_values(ends),
+            "word_starts": pieces.word_starts,
+        }
+        places = {name: cut_windows(of, windows) for name, of in of_pieces.items()}
+        position = tf.ragged.range(windows.begins, windows.ends)
+        of_window = position.value_rowids()
+        owned = (position.values >= tf.gather(windows.owned_begins, of_window)) & (
+            position.values < tf.gather(windows.owned_ends, of_window)
+        )
+        words = places["word_starts"]
+        words = words.with_values(tf.cast(words.values, tf.int32))
+        return Rows(
+            (cut_windows(pieces.token_ids, windows),),
+            windows.texts,
+            tf.size(lengths),
+            inputs={WORD_STARTS: with_special_tokens([words])},
+            places={**places, "owned": position.with_values(owned)},
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "sequence_length": self.sequence_length,
+            "overlap": self.overlap,
+            "buckets": self.buckets and list(self.buckets),
+        }
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class SpanBertTokenClassifier(SpanBertTask, Task):
+    """Finds named entities and other spans that do not overlap.
+
+    Each word is tagged at its first piece, with the tags B- and I- of each type and O; a path of
+    tags never breaks their rules, see `LinearChainCRF`.  Texts of any length are read whole: in
+    windows that overlap, or by a backbone of `attention="bucketed"` and
+    `long_positions="restart"` with a preprocessor of a long `sequence_length`.
+
+    `fit` takes texts and for each its entities: `(start, end, label)` in characters of the text, or
+    `EntitySpan`s, which do not overlap.
+
+    Args:
+        backbone: A `SpanBertBackbone`.
+        entity_groups: Names of the types of entities.
+        preprocessor: A `SpanBertTokenClassifierPreprocessor`, or `None` for features that are
+            preprocessed already.
+        crf: Whether moves from tag to tag have learned scores.
+        dropout: Rate of dropout before the tags' logits.
+        **kwargs: `name`, `trainable`, `compile`.
+
+    Returns:
+        `logits`, float32 `[b, s, t]`; `tags`, int32 `[b, s]`, the best path, 0 where no word
+        begins; and `tag_scores`, float32 `[b, s]`, their probabilities.
+
+    Raises:
+        ValueError: `entity_groups` is empty or has a name twice, or backbone and preprocessor do
+            not fit each other.
+    """
+
+    backbone_cls = SpanBertBackbone
+    preprocessor_cls = SpanBertTokenClassifierPreprocessor
+
+    task = "token-classification"
+    verb = "find_entities"
+    settings_cls = TokenClassification
+    reading_cls = EntityColumns
+    extra_inputs = (WORD_STARTS,)
+    decoder_cls = EntityDecoder
+    decoded = (TAGS, TAG_SCORES)
+    figures = ("f1", "precision", "recall", "lenient_f1")
+
+    def __init__(
+        self,
+        backbone: SpanBertBackbone,
+        entity_groups: Sequence[str],
+        preprocessor: Any = None,
+        crf: bool = False,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        if not entity_groups or len(set(entity_groups)) < len(entity_groups):
+            raise ValueError(
+                f"`entity_groups` must be one or more different names, but are {entity_groups!r}."
+            )
+        check_fit(backbone, preprocessor)
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.entity_groups = tuple(entity_groups)
+        self.has_crf = crf
+        self.dropout = dropout
+        num_tags = 2 * len(entity_groups) + 1
+        self.output_dropout = keras.layers.Dropout(
+            dropout, dtype=backbone.dtype_policy, name="output_dropout"
+        )
+        self.output_dense = keras.layers.Dense(
+            num_tags,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype="float32",
+            name="logits",
+        )
+        starts, moves = legal_moves(len(entity_groups))
+        self.tag_path = LinearChainCRF(
+            num_tags, starts, moves, crf, dtype="float32", name="tag_path"
+        )
+        word_starts = keras.Input((None,), dtype=WORD_STARTS.dtype, name=WORD_STARTS.name)
+        states = backbone(backbone.input)["sequence_output"]
+        logits = self.output_dense(self.output_dropout(states))
+        tags, scores = self.tag_path(logits, word_starts)
+        super().__init__(
+            inputs={**backbone.input, WORD_STARTS.name: word_starts},
+            outputs={"logits": logits, TAGS.name: tags, TAG_SCORES.name: scores},
+            **kwargs,
+        )
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[TaggedText]:
+        """Reads texts with their entities, see `read_entities`."""
+        reading = reading or EntityColumns()
+        return read_entities(path, **vars(reading))
+
+    @classmethod
+    def head_arguments(cls, records: Sequence[TaggedText], settings: Any) -> dict[str, Any]:
+        """The types of entities, and what settings say of the head."""
+        groups = sorted({entity.label for record in records for entity in record.entities})
+        if not groups:
+            where = records[0].path if records else "no texts"
+            raise DataError(f"{where}: expected texts with entities, found none.")
+        return {"entity_groups": groups, "crf": settings.crf, "dropout": settings.dropout}
+
+    @classmethod
+    def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
+        """How long rows are, and what they share."""
+        return {"sequence_length": settings.sequence_length, "overlap": settings.overlap}
+
+    def columns_of(self, records: Sequence[TaggedText]) -> tuple[Columns, Any]:
+        """The texts, and their entities."""
+        for record in records:
+            for entity in record.entities:
+                if entity.label not in self.entity_groups:
+                    raise DataError(
+                        f"{record.path}, line {record.line}: unknown entity type "
+                        f"{entity.label!r}; expected one of {', '.join(self.entity_groups)}."
+                    )
+        return [[record.text for record in records]], [record.entities for record in records]
+
+    def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
+        """`y` as `fit` takes it: the entities of each text."""
+        if len(y) != len(columns[0]):
+            raise ValueError(
+                f"`y` has entities of {len(y)} texts, but there are {len(columns[0])}."
+            )
+        numbers = {group: number for number, group in enumerate(self.entity_groups)}
+        spans = [numbered_spans(number, of, numbers) for number, of in enumerate(y)]
+        starts, ends, words = (rows.places[name] for name in ("starts", "ends", "word_starts"))
+        splits = starts.row_splits.numpy()
+        places = [each.flat_values.numpy() for each in (starts, ends, words)]
+        tags = np.zeros(len(places[0]), np.int32)
+        for row, record in enumerate(rows.records.numpy()):
+            of_row = slice(splits[row], splits[row + 1])
+            start, end, is_word = (place[of_row] for place in places)
+            tags[of_row] = tag_words(start, end, is_word, spans[record])
+        ragged = tf.RaggedTensor.from_row_splits(tags, starts.row_splits)
+        return {TAGS: with_special_tokens([ragged])}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The mean over words of the cross-entropy of tags, or of paths of tags."""
+        logits, words = y_pred["logits"], ops.cast(x[WORD_STARTS.name], "float32")
+        if self.has_crf:
+            losses = -self.tag_path.log_likelihood(logits, y, words)
+        else:
+            losses = ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
+            losses = ops.sum(losses * words, axis=1)
+        counts = ops.sum(words, axis=1)
+        if sample_weight is not None:
+            weights = ops.cast(sample_weight, "float32")
+            losses, counts = losses * weights, counts * weights
+        loss = ops.sum(losses) / ops.maximum(ops.sum(counts), 1e-6)
+        return loss + ops.sum(self.losses) if self.losses else loss
+
+    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
+        """Precision, recall and F1 of whole entities, see `metrics.entities`."""
+        gold = [[(e.start, e.end, e.label) for e in record.entities] for record in records]
+        found = [[(e.start, e.end, e.entity_group) for e in answer] for answer in answers]
+        return entity_scores(gold, found, [record.words for record in records])
+
+    def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+        """The tags and their probabilities, which the network decides."""
+        return {of.name: outputs[of.name] for of in self.decoded}
+
+    @property
+    def decoder(self) -> EntityDecoder:
+        """What joins words to entities."""
+        return EntityDecoder(self.entity_groups)
+
+    def find_entities(self, x: Any, batch_size: int | None = None) -> Any:
+        """Finds the entities of texts.
+
+        Args:
+            x: A string, or a list of strings, of any length.
+            batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
+
+        Returns:
+            A list of `Entity` for a string, a list of such for several, in their order.
+        """
+        return self.answer(x, batch_size)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "entity_groups": list(self.entity_groups),
+            "crf": self.has_crf,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,1 @@
+"""Text to word pieces, equal to Hugging Face's, inside TensorFlow graphs."""

@@ -1,0 +1,5 @@
+"""Pretraining of an encoder, from a prepared corpus to a preset folder."""
+
+from spanbert_tf.training.pretraining.run import Pretrained, pretrain
+
+__all__ = ["Pretrained", "pretrain"]
