@@ -26,6 +26,7 @@ _NAMES = {
         "load_hugging_face_pretrainer",
         "save_hugging_face",
     ),
+    "export.adapters": ("load_adapter", "save_adapter"),
     "export.hub": ("export_encoder", "export_preprocessor"),
     "export.litert": ("export_litert", "export_litert_classifier", "export_litert_encoder"),
     "export.litert_loading": ("load_litert",),
@@ -33,6 +34,7 @@ _NAMES = {
     "export.serving": ("export_classifier", "export_task"),
     "export.task_loading": ("load_task",),
     "layers.masking.span_masking": ("SpanMasking",),
+    "models.lora": ("merge_lora",),
     "tokenization.tokenizer": ("SpanBertTokenizer",),
 }
 _MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() for name in names}

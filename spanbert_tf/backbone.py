@@ -313,8 +313,11 @@ class SpanBertBackbone(Backbone):
             path.write_text(json.dumps(preset, indent=4), "utf-8")
 
     def default_lora_layer_names(self) -> list[str]:
-        """Names of the layers that `enable_lora` adapts: the fused query, key and value."""
-        return ["qkv_dense"]
+        """Names of the layers that `enable_lora` adapts: all four products of a block.
+
+        `output_dense` is the last of its attention and of its feed-forward network.
+        """
+        return ["qkv_dense", "intermediate_dense", "output_dense"]
 
     def get_config(self) -> dict[str, Any]:
         return {

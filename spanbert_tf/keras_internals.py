@@ -1,6 +1,7 @@
 """What leans on private names of Keras and KerasHub, with a test that notices when one changes."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,30 @@ def track_variable(layer: keras.layers.Layer, variable: Any) -> None:
             name=re.sub(r"[^A-Za-z0-9_.-]", "_", variable.name.removesuffix(":0")),
         )
     )
+
+
+def share_variables(model: keras.layers.Layer, variables: Mapping[str, Any]) -> None:
+    """Puts variables that keep their values in others' memory in the place of a model's own.
+
+    They are frozen whatever the others are, and neither model's `trainable` reaches the other's.
+
+    Args:
+        model: Its variables of these paths are replaced, and their memory is freed.
+        variables: Those whose memory is shared, by their paths, of the same shapes and dtypes.
+    """
+    for layer in all_layers(model):
+        for own in [*layer._trainable_variables, *layer._non_trainable_variables]:
+            if own.path not in variables:
+                continue
+            other = variables[own.path]
+            shared = keras.Variable(other.value, trainable=False, dtype=other.dtype, name=own.name)
+            shared._path = own.path
+            names = [name for name, value in vars(layer).items() if value is own]
+            layer._untrack_variable(own)
+            layer._tracker.unlock()
+            for name in names:
+                setattr(layer, name, shared)
+            layer._tracker.lock()
 
 
 def preset_file(preset: str, name: str) -> Path | None:

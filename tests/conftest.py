@@ -10,6 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# TensorFlow takes oneDNN's kernels where the CPU has instructions for neural networks; those for
+# bfloat16 need AVX512.
+_CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+HAS_ONEDNN = any(name in _CPU for name in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile"))
+HAS_ONEDNN_BFLOAT16 = HAS_ONEDNN and "avx512" in _CPU
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

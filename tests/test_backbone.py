@@ -322,8 +322,9 @@ def test_lora_trains_the_adapters_alone(inputs: Inputs, tmp_path: Path):
     randomize(backbone)
     before = sequence_output(backbone, inputs)
     backbone.enable_lora(2)
-    assert len(backbone.trainable_variables) == 3 * SIZES["num_layers"]  # Two factors and a bias.
-    assert all("qkv_dense" in variable.path for variable in backbone.trainable_variables)
+    # Two factors and a bias of each of a block's four dense layers.
+    assert len(backbone.trainable_variables) == 3 * 4 * SIZES["num_layers"]
+    assert all("dense" in variable.path for variable in backbone.trainable_variables)
     np.testing.assert_allclose(sequence_output(backbone, inputs), before, atol=1e-6)
 
     frozen = [v.numpy().copy() for v in backbone.non_trainable_variables]

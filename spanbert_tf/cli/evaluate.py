@@ -8,6 +8,7 @@ from typing import Any
 
 from spanbert_tf.cli.arguments import add_settings, settings_from
 from spanbert_tf.cli.showing import figures_in_a_row
+from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.settings import TextColumns
 from spanbert_tf.tasks import DEFAULT_TASK, FINE_TUNED_TASKS, task_class
 
@@ -52,6 +53,7 @@ def _reading_class(words: Sequence[str]) -> type:
         model = None
     if model is None:
         return TextColumns
+    import_tensorflow()
     from spanbert_tf.handles import find
 
     try:

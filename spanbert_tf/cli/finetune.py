@@ -12,6 +12,7 @@ from spanbert_tf.cli.arguments import (
     value_of,
 )
 from spanbert_tf.cli.showing import figures_in_a_row, progress
+from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.settings import TextClassification, TextColumns
 from spanbert_tf.tasks import DEFAULT_TASK, FINE_TUNED_TASKS, task_class
 
@@ -92,6 +93,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     output = arguments.output or Path("runs") / arguments.train.name.split(".")[0]
     folder = PRESET_FOLDERS.get(arguments.task, PRESET_FOLDER)
     served = output / "saved_model" / "1"
+    adapter = output / "adapter" if settings.lora_rank is not None else None
     try:
         with progress() as verbose:
             tuned = finetune(
@@ -103,6 +105,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
                 task=arguments.task,
                 test=test,
                 saved_model=served,
+                adapter=adapter,
                 overwrite=arguments.overwrite,
                 resume=arguments.resume,
                 tensorboard=output / "tensorboard" if arguments.tensorboard else None,
@@ -116,6 +119,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
         folder: str(output / folder),
         "task": arguments.task,
         "saved_model": str(served),
+        "adapter": adapter and str(adapter),
         "train_size": tuned.train_size,
         "validation_size": tuned.validation_size,
         "best_epoch": tuned.best_epoch,
@@ -135,6 +139,8 @@ def show(result: dict[str, Any]) -> str:
             figures = figures_in_a_row(result[part])
             lines.append(f"{part}, {result[f'{part}_size']:,}: {figures}")
     folder = PRESET_FOLDERS.get(result["task"], PRESET_FOLDER)
+    if result["adapter"]:
+        lines.append(f"what was learned, for its encoder (adapter): {result['adapter']}")
     return "\n".join(
         [
             *lines,
@@ -150,5 +156,6 @@ def _classes(task: str) -> tuple[type, type]:
     """Settings and reading options of a task; those of the default without its imports."""
     if task == DEFAULT_TASK or task not in FINE_TUNED_TASKS:
         return TextClassification, TextColumns
+    import_tensorflow()
     of = task_class(task)
     return of.settings_cls, of.reading_cls

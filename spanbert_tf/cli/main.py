@@ -10,13 +10,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from spanbert_tf import __version__
+from spanbert_tf.cli.silence import import_tensorflow
 
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
 COMMANDS = (
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parsed = build_parser(words).parse_args(words)
         command = _module(parsed.command)
         if getattr(command, "NEEDS_TENSORFLOW", True):
-            _import_quietly("keras_hub")
+            import_tensorflow()
         result = command.run(parsed)
     except KeyboardInterrupt as interrupt:
         print(f"\nspanbert-tf: interrupted. {interrupt}".rstrip(), file=sys.stderr)
@@ -49,8 +49,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, ArithmeticError, OSError, ImportError) as error:
         if debug:
             raise
-        # Notes say what was kept of the work.
+        # Notes say what was kept of the work.  Options are what a command has for arguments.
         message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        message = message.replace("pass overwrite=True", "give --overwrite")
         print(f"spanbert-tf: error: {message}", file=sys.stderr)
         return 1
     try:
@@ -98,29 +99,3 @@ def _module(command: str) -> ModuleType:
 def _as_json(command: ModuleType, result: Any) -> str:
     to_json = getattr(command, "to_json", lambda x: x)
     return json.dumps(to_json(result), ensure_ascii=False)
-
-
-def _import_quietly(name: str) -> None:
-    """Keeps TensorFlow's start-up messages off the screen; set TF_CPP_MIN_LOG_LEVEL to see them.
-
-    Some come before TensorFlow reads that variable, so that only closing the stream helps.
-    """
-    with _silence():
-        import_module(name)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

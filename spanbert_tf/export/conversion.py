@@ -50,29 +50,3 @@ def convert(
             if not isinstance(model, SpanBertPretrainer):  # It has a tokenizer of its own.
                 tokenizer.save_to_preset(os.fspath(folder))
     return destination
-
-
-def encoder_preset(
-    handle: AnyHandle | None, folder: str | os.PathLike[str], reuse: bool = False
-) -> str:
-    """Gives an encoder as a Keras preset, converted if it is none.
-
-    Args:
-        handle: A handle; `None`: the encoder to start from where none is named.
-        folder: Where the preset is made if the handle is no preset.  What is there is replaced, as
-            it may be of another encoder.
-        reuse: Whether a folder that exists is taken as it is instead: for a run that goes on.
-
-    Returns:
-        What `SpanBertBackbone.from_preset` and other classes' `from_preset` take.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, ImportError, OSError: As `convert`.
-    """
-    found = find(handle)
-    if found.kind is Kind.PRESET:
-        return found.path
-    folder = Path(os.path.expanduser(folder)).absolute()
-    if not (reuse and folder.is_dir()):
-        convert(found, folder, overwrite=True)
-    return os.fspath(folder)

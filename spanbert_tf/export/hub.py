@@ -23,6 +23,7 @@ from spanbert_tf.data.batching.packing import pack_segments
 from spanbert_tf.export.pretraining_heads import head_objects
 from spanbert_tf.export.saved_model import saved_model_folder, track_encoder, track_vocabulary
 from spanbert_tf.features import TF_HUB_NAMES
+from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
@@ -97,6 +98,7 @@ def export_encoder(
         ValueError: Backbone and tokenizer have different vocabulary sizes, the encoder has no
             positions for `sequence_length`, or the graph has an operation that TF Serving lacks.
     """
+    model = merge_lora(model)
     pretrainer = model if isinstance(model, SpanBertPretrainer) else None
     backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model
     if backbone.vocabulary_size < tokenizer.vocabulary_size():

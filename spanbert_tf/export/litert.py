@@ -24,6 +24,7 @@ from spanbert_tf.export.text_task import description_of
 from spanbert_tf.features import ENCODER_FEATURES, VECTORS, Feature
 from spanbert_tf.handles import LITERT_FILE
 from spanbert_tf.layers.kernels.onednn import portable_graphs
+from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.settings import LITERT_WEIGHTS
 from spanbert_tf.tasks.text_classifier import (
@@ -63,6 +64,7 @@ def export_litert(
             no probabilities; or `weights` is unknown.
     """
     description = description_of(task)
+    task = merge_lora(task)
     preprocessor = task.preprocessor
     backbone = _in_float32(task.backbone)
     if backbone is not task.backbone:
@@ -115,7 +117,7 @@ def export_litert_encoder(
         FileExistsError: `path` exists and `overwrite` is false.
         ValueError: Bucketed attention; or `pooling` or `weights` is unknown.
     """
-    backbone = _in_float32(backbone)
+    backbone = _in_float32(merge_lora(backbone))
     network = keras.Model(backbone.input, backbone.pooled_states(backbone.input, pooling))
 
     def run(features: dict[str, tf.Tensor]) -> Any:

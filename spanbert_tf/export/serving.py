@@ -14,6 +14,7 @@ import tensorflow as tf
 from spanbert_tf.export.saved_model import saved_model_folder
 from spanbert_tf.export.text_task import TextTask, description_of
 from spanbert_tf.handles import SAVED_MODEL_TASK_FILE
+from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.tasks.text_classifier import SpanBertTextClassifier
@@ -51,6 +52,7 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
             the graph has an operation that TF Serving lacks.
     """
     description = description_of(task)
+    task = merge_lora(task)
     with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
         root = tf.train.Checkpoint()
         root.__call__ = tf.function(task.serve, autograph=False)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from spanbert_tf.export.adapters import AnyEncoder, load_adapter
 from spanbert_tf.export.litert_loading import load_litert
 from spanbert_tf.export.serving import ServedTask
 from spanbert_tf.export.text_task import KerasTask, TextTask
@@ -9,25 +10,27 @@ from spanbert_tf.handles import AnyHandle, Kind, find
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 
-def load_task(handle: AnyHandle) -> TextTask:
+def load_task(handle: AnyHandle, encoder: AnyEncoder | None = None) -> TextTask:
     """Loads a fine-tuned task, whatever format it is in.
 
         task = spanbert_tf.load_task("runs/reviews/saved_model/1")
         task("What a lovely film.").label
 
     Args:
-        handle: The folder of a task's preset, SavedModel or LiteRT model, or its handle on a hub,
-            see `spanbert_tf.handles.find`.
+        handle: The folder of a task's preset, SavedModel, LiteRT model or adapter, or its handle on
+            a hub, see `spanbert_tf.handles.find`.
+        encoder: Of an adapter its encoder, see `load_adapter`; not for the others.
 
     Returns:
         What is called with a string or a list of strings (or a tuple of such, where the task takes
-        several texts at a time) and gives an answer or a list of answers.  Of a preset,
-        `task.model` is the Keras model.
+        several texts at a time) and gives an answer or a list of answers.  Of a preset
+        or an adapter, `task.model` is the Keras model.
 
     Raises:
         FileNotFoundError, ConnectionError, ModuleNotFoundError, OSError: As
             `spanbert_tf.handles.find`.
-        ValueError: It holds an encoder alone, or what is there is damaged.
+        ValueError: It holds an encoder alone, or what is there is damaged; or `encoder` is another
+            than the adapter's, or given for what is no adapter.
     """
     found = find(handle)
     if found.task not in FINE_TUNED_TASKS:
@@ -36,9 +39,15 @@ def load_task(handle: AnyHandle) -> TextTask:
             f"{found.source} is the {found.kind} of {what}, which has no task to answer for; "
             "`spanbert-tf finetune` makes one"
         )
+    if encoder is not None and found.kind is not Kind.ADAPTER:
+        raise ValueError(
+            f"{found.source} is a {found.kind}, which has its encoder within: `encoder` is for an "
+            f"{Kind.ADAPTER}"
+        )
     loaders: dict[Kind, Any] = {
         Kind.PRESET: lambda: KerasTask(task_class(str(found.task)).from_preset(found.path)),
         Kind.SAVED_MODEL: lambda: ServedTask(found.path),
         Kind.LITERT: lambda: load_litert(found.path),
+        Kind.ADAPTER: lambda: KerasTask(load_adapter(found, encoder)),
     }
     return loaders[found.kind]()

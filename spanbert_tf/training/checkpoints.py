@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         history: Logs of each epoch.
         finished: Whether no epoch is left to train.
+        write_best: Writes the model's preset into the folder that it is given, after each epoch
+            that is the best so far.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any], monitor: str | None) -> None:
@@ -55,6 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.monitor = monitor
         self.history: list[dict[str, float]] = []
         self.finished = False
+        self.write_best: Callable[[Path], None] = self._write_preset
         self.early_stopping: keras.callbacks.EarlyStopping | None = None
         self._states = StepCheckpoints(folder / EPOCHS, keep=1)
         self._tensors: dict[str, np.ndarray] = {}
@@ -145,11 +149,14 @@ class Checkpoint(keras.callbacks.Callback):
                 )
             raise
 
+    def _write_preset(self, folder: Path) -> None:
+        self.model.save_to_preset(str(folder))
+
     def _write(self, epoch: int) -> None:
         best = self.best_preset
         if self.best_epoch == epoch:
             with atomic_folder(best, overwrite=True) as folder:
-                self.model.save_to_preset(str(folder))
+                self.write_best(folder)
         tensors = {name: np.asarray(value) for name, value in state_of(self.model).items()}
         record = {"history": self.history, "finished": self.finished}
         self._states.save(epoch + 1, tensors, record)

@@ -12,16 +12,14 @@ from typing import Any
 import keras
 
 from spanbert_tf.atomic_files import atomic_folder
-from spanbert_tf.backbone import SpanBertBackbone
-from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.serving import export_task
-from spanbert_tf.models.optimizers import default_optimizer
+from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.tasks import DEFAULT_TASK, task_class
 from spanbert_tf.training.checkpoints import Checkpoint, Interrupted, refuse_existing
+from spanbert_tf.training.networks import ADAPTER_FOLDER, make_network, write_network
 from spanbert_tf.training.pretraining.logs import require_tensorboard
-from spanbert_tf.training.schedules import WarmUpLinearDecay
 from spanbert_tf.training.splitting import stratified_split
 
 METRICS_FILE = "metrics.json"
@@ -88,6 +86,7 @@ def finetune(
     task: str = DEFAULT_TASK,
     test: Sequence[Any] | None = None,
     saved_model: str | os.PathLike[str] | None = None,
+    adapter: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
@@ -115,6 +114,8 @@ def finetune(
         test: Records to score the model on, once, at the end.
         saved_model: Folder of the SavedModel to write of it, such as `saved_models/mine/1`, or
             `None`.
+        adapter: Folder of the adapter to write of it, see `save_adapter`, or `None`.  Only with
+            `settings.lora_rank`; the preset and the SavedModel have it merged into their encoder.
         overwrite: Whether what is in these folders, and a stopped run of the same name, may be
             replaced.
         resume: Whether to take up the run that was stopped.
@@ -138,11 +139,11 @@ def finetune(
     """
     output = Path(output)
     if not resume:
-        for folder in (output, saved_model):
-            if folder is not None:
-                refuse_existing(Path(folder), overwrite)
+        _refuse_existing_folders([output, saved_model, adapter], overwrite)
     of = task_class(task)
     settings = _settings_of(of, settings)
+    if adapter is not None and settings.lora_rank is None:
+        raise ValueError("`adapter` needs `settings.lora_rank`: without it all weights are trained")
     head = of.head_arguments(train, settings)
     run = {
         "task": task,
@@ -159,15 +160,17 @@ def finetune(
     extra = [*callbacks, *_tensorboard(tensorboard)]
     checkpoint.open(resume, overwrite)
     try:
-        model = _make_model(of, settings, encoder, head, len(parts[0]))
+        model, identity = make_network(of, settings, encoder, head, len(parts[0]))
+        checkpoint.write_best = lambda folder: write_network(model, identity, folder)
         # Before training, as their errors would otherwise come after it.
         data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
         checkpoint.restore(model)
         if not checkpoint.finished:
             _train(model, settings, data, parts[1], checkpoint, extra, verbose)
-        _write(checkpoint, {**run, **sizes}, output, overwrite or resume)
+        _write(checkpoint, {**run, **sizes}, output, adapter, overwrite or resume)
         if checkpoint.best_epoch + 1 < len(checkpoint.history):
             model = of.from_preset(str(output), dtype=settings.dtype)
+        model = merge_lora(model)
         if saved_model is not None:
             export_task(model, saved_model, overwrite or resume)
     except KeyboardInterrupt:
@@ -178,6 +181,12 @@ def finetune(
     checkpoint.remove()
     figures = model.assess(test) if test else None
     return FineTuned(output, model, test=figures, **sizes, **_figures(checkpoint))
+
+
+def _refuse_existing_folders(folders: Sequence[Any], overwrite: bool) -> None:
+    for folder in folders:
+        if folder is not None:
+            refuse_existing(Path(folder), overwrite)
 
 
 def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
@@ -254,48 +263,6 @@ def _hold_out(
     return kept, held_out
 
 
-def _make_model(
-    of: type[SpanBertTask], settings: FineTuning, encoder: Any, head: dict[str, Any], rows: int
-) -> Any:
-    """Loads the encoder and puts a new head on it, ready to train."""
-    keras.utils.set_random_seed(settings.seed)
-    backbone, tokenizer = load_backbone(encoder, settings.dtype)
-    preprocessor = of.preprocessor_cls(tokenizer, **of.preprocessor_arguments(settings))
-    model = of(_with_options(backbone, settings), preprocessor=preprocessor, **head)
-    steps = -(-rows // settings.batch_size) * settings.epochs
-    schedule = WarmUpLinearDecay(
-        settings.learning_rate, steps, round(settings.warmup_proportion * steps)
-    )
-    optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)
-    if settings.head_learning_rate is not None:
-        optimizer.speed_up(
-            model.head_variables, settings.head_learning_rate / settings.learning_rate
-        )
-    model.compile(optimizer)
-    return model
-
-
-def _with_options(backbone: SpanBertBackbone, settings: FineTuning) -> SpanBertBackbone:
-    """The encoder, or one of the same weights with what the settings change in it."""
-    options: dict[str, Any] = {"long_positions": settings.long_positions}
-    if settings.attention is not None:
-        options |= {
-            "attention": settings.attention,
-            "block_size": settings.block_size,
-            "neighbors": settings.neighbors,
-        }
-    changed = {
-        name: value
-        for name, value in options.items()
-        if value is not None and value != getattr(backbone, name)
-    }
-    if not changed:
-        return backbone
-    other = SpanBertBackbone.from_config({**backbone.get_config(), **changed})
-    other.set_weights(backbone.get_weights())
-    return other
-
-
 def _early_stopping(settings: FineTuning, checkpoint: Checkpoint) -> list[keras.callbacks.Callback]:
     if settings.patience is None:
         return []
@@ -313,13 +280,21 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.
     return [keras.callbacks.TensorBoard(os.fspath(folder), write_graph=False)]
 
 
-def _write(checkpoint: Checkpoint, run: dict[str, Any], output: Path, overwrite: bool) -> None:
+def _write(
+    checkpoint: Checkpoint, run: dict[str, Any], output: Path, adapter: Any, overwrite: bool
+) -> None:
     """Gives the best model the name that was asked for."""
     text = json.dumps({**run, **_figures(checkpoint)}, indent=2, ensure_ascii=False)
     try:
         with atomic_folder(output, overwrite=overwrite) as folder:
-            shutil.copytree(checkpoint.best_preset, folder, dirs_exist_ok=True)
+            without_adapter = shutil.ignore_patterns(ADAPTER_FOLDER)
+            shutil.copytree(
+                checkpoint.best_preset, folder, ignore=without_adapter, dirs_exist_ok=True
+            )
             (folder / METRICS_FILE).write_text(text + "\n", "utf-8")
+        if adapter is not None:
+            with atomic_folder(adapter, overwrite=overwrite) as folder:
+                shutil.copytree(checkpoint.best_preset / ADAPTER_FOLDER, folder, dirs_exist_ok=True)
     except OSError as error:
         error.add_note(
             f"the training is done and kept in {checkpoint.folder}: resume the run to write it."

@@ -1,4 +1,4 @@
-"""`convert` and `encoder_preset`: handles of every kind to presets, and presets to checkpoints."""
+"""`convert`: handles of every kind to presets, and presets to checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from spanbert_tf import (
     load_hugging_face,
     save_hugging_face,
 )
-from spanbert_tf.export.conversion import convert, encoder_preset
+from spanbert_tf.export.conversion import convert
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.handles import Kind, find
 from tests.checkpoints.fake_hub import FakeHub
@@ -125,26 +125,3 @@ def test_a_failing_conversion_keeps_the_old_destination(checkpoint: Path, tmp_pa
 
 def layers(preset: str) -> int:
     return SpanBertBackbone.from_preset(preset).num_layers
-
-
-def test_a_preset_is_its_own_encoder_preset(checkpoint: Path, tmp_path: Path):
-    preset = convert(checkpoint, tmp_path / "preset")
-    assert encoder_preset(preset, tmp_path / "encoder") == str(preset)
-    assert not (tmp_path / "encoder").exists()
-
-
-def test_another_encoder_takes_the_place_of_the_last(checkpoint: Path, tmp_path: Path):
-    other = write_checkpoint(tmp_path / "other", config={"num_hidden_layers": 1})
-    folder = tmp_path / "run" / "encoder"
-    assert encoder_preset(checkpoint, folder, reuse=True) == str(folder)
-    assert layers(str(folder)) == 2
-    assert layers(encoder_preset(other, folder)) == 1
-    assert layers(encoder_preset(checkpoint, folder, reuse=True)) == 1
-
-
-def test_an_encoder_preset_gives_its_tokenizer_too(
-    models: Path, tmp_path: Path, tokenizer: SpanBertTokenizer
-):
-    preset = encoder_preset(models / "encoder" / "1", tmp_path / "encoder")
-    preprocessor = SpanBertTextClassifier.preprocessor_cls.from_preset(preset)
-    assert preprocessor.tokenizer.get_vocabulary() == tokenizer.get_vocabulary()

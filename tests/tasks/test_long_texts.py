@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTextClassifier
-from spanbert_tf.models.texts_in_memory import TOKEN_BUDGET
+from spanbert_tf.models.text_batches import TOKEN_BUDGET
 from tests.conftest import ROOT
 from tests.tasks.test_text_classifier import LETTERS, VOCABULARY, make_preprocessor
 

@@ -239,6 +239,8 @@ def test_errors_come_before_training(encoder, tmp_path):
         run(encoder, tmp_path / "new", FineTuning(patience=1, validation_fraction=0))
     with pytest.raises(DataError, match="at least two different labels"):
         finetune(SETTINGS, make_examples(1), encoder=encoder, output=tmp_path / "new")
+    with pytest.raises(ValueError, match=r"`monitor` must be one of .*'val_bleu'"):
+        run(encoder, tmp_path / "new", FineTuning(monitor="val_bleu"))
     stranger = [Example("a", None, "neutral", 7, "dev.tsv")]
     with pytest.raises(DataError, match=r"dev.tsv, line 7: unknown label 'neutral'"):
         run(encoder, tmp_path / "new", validation=stranger)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanbert_tf.settings import FineTuning
+from spanbert_tf.settings import FineTuning, TextClassification
 from spanbert_tf.training import WarmUpLinearDecay, stratified_folds, stratified_split
 
 LABELS = st.lists(st.integers(0, 3), min_size=4, max_size=60)
@@ -108,14 +108,19 @@ def test_one_fold_is_refused():
         ("block_size", 0),
         ("neighbors", 2),
         ("long_positions", "wrap"),
-        ("pooling", "max"),
         ("dropout", 1.0),
         ("seed", -1),
         ("validation_fraction", 0.6),
-        ("monitor", "loss"),
+        ("lora_rank", 0),
+        ("head_learning_rate", 0.0),
         ("patience", 0),
     ],
 )
 def test_settings_name_what_is_out_of_range(setting: str, value: object):
     with pytest.raises(ValueError, match=f"`{setting}` must be .*{value!r}"):
         FineTuning(**{setting: value})
+
+
+def test_settings_of_a_task_have_ranges_too():
+    with pytest.raises(ValueError, match=r"`pooling` must be one of .*'max'"):
+        TextClassification(pooling="max")

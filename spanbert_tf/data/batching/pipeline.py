@@ -1,7 +1,7 @@
 """Texts -> batches of encoder features with little padding, as a `tf.data.Dataset`.
 
-Texts are tokenised once; token ids stay in memory (a million tokens take 4 MB).  Each epoch is
-planned as a whole by `bucketing.plan_batches`, in one call, and TensorFlow operations do the rest.
+Token ids stay in memory (a million take 4 MB).  Each epoch is planned as a whole by
+`bucketing.plan_batches`, in one call, and TensorFlow operations do the rest.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,8 +32,7 @@ class BucketedBatches:
 
     Args:
         segments: Integers `[rows, (s)]` without special tokens, one ragged tensor a segment.
-        labels: Numbers `[rows, ...]`, or `None`.  Of several kinds, or of as many as a row has
-            tokens, a dictionary as `Rows.targets` is.
+        labels: Numbers `[rows, ...]`, or `None`; or a dictionary, as `Rows.targets` is.
         sample_weight: Numbers `[rows]`, or `None`; needs labels.
         inputs: What the network takes beside the encoder's features, as `Rows.inputs` is.
         start_token_id: Id of the token before the first segment.

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
+from spanbert_tf.handles import AnyHandle
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
@@ -66,7 +67,7 @@ def pretrain(
     settings: Pretraining,
     corpus: str | os.PathLike[str],
     *,
-    encoder: str | os.PathLike[str],
+    encoder: AnyHandle,
     output: str | os.PathLike[str],
     run_options: RunOptions | None = None,
     overwrite: bool = False,

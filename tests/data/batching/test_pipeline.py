@@ -169,7 +169,7 @@ def test_a_row_beyond_the_budget_is_a_batch_of_its_own():
 def test_tokenising_in_chunks(monkeypatch):
     whole = tokenize_texts(TEXTS, DigitTokenizer(), 7).to_list()
     assert whole == [[int(word) for word in text.split()][:7] for text in TEXTS]
-    monkeypatch.setattr("spanbert_tf.data.batching.pipeline.TEXTS_A_CALL", 9)
+    monkeypatch.setattr("spanbert_tf.data.batching.texts.TEXTS_A_CALL", 9)
     as_lists = tokenize_texts(TEXTS, lambda texts: DigitTokenizer()(texts).to_list(), 7)
     assert as_lists.to_list() == whole
     assert tokenize_texts(TEXTS, DigitTokenizer(), 7).to_list() == whole

@@ -1,0 +1,96 @@
+"""What a fine-tuning run trains: a new head on an encoder, and how its best state is written."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.export.adapters import save_adapter
+from spanbert_tf.export.encoder_identity import EncoderIdentity, identify
+from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.models.lora import merge_lora
+from spanbert_tf.models.optimizers import default_optimizer
+from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.settings import FineTuning
+from spanbert_tf.training.schedules import WarmUpLinearDecay
+
+ADAPTER_FOLDER = "adapter"  # In the folder of the best epoch's preset.
+
+
+def make_network(
+    of: type[SpanBertTask],
+    settings: FineTuning,
+    encoder: str | os.PathLike[str],
+    head: dict[str, Any],
+    rows: int,
+) -> tuple[Any, EncoderIdentity | None]:
+    """Loads an encoder and puts a new head on it, ready to train.
+
+    Args:
+        of: The task's class.
+        settings: How it is trained.
+        encoder: Any handle of an encoder.
+        head: What the training data decides: arguments of the class.
+        rows: Number of records to train on.
+
+    Returns:
+        The compiled task; and with `settings.lora_rank`, which adapts the encoder, what it was
+        before, else `None`.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    backbone, tokenizer = load_backbone(encoder, settings.dtype)
+    identity = None
+    if settings.lora_rank is not None:
+        identity = identify(encoder, backbone, tokenizer)
+    backbone = _with_options(backbone, settings)
+    if settings.lora_rank is not None:
+        backbone.enable_lora(settings.lora_rank)
+    preprocessor = of.preprocessor_cls(tokenizer, **of.preprocessor_arguments(settings))
+    model = of(backbone, preprocessor=preprocessor, **head)
+    steps = -(-rows // settings.batch_size) * settings.epochs
+    schedule = WarmUpLinearDecay(
+        settings.learning_rate, steps, round(settings.warmup_proportion * steps)
+    )
+    optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)
+    if settings.head_learning_rate is not None:
+        optimizer.speed_up(
+            model.head_variables, settings.head_learning_rate / settings.learning_rate
+        )
+    model.compile(optimizer)
+    return model, identity
+
+
+def write_network(model: Any, identity: EncoderIdentity | None, folder: Path) -> None:
+    """Writes a task as a preset that loads like any other, and beside it its adapter.
+
+    Args:
+        model: The task.
+        identity: What `make_network` gave with it.
+        folder: An empty folder; an adapter goes to `ADAPTER_FOLDER` in it.
+    """
+    merge_lora(model).save_to_preset(str(folder))
+    if identity is not None:
+        save_adapter(model, folder / ADAPTER_FOLDER, identity)
+
+
+def _with_options(backbone: SpanBertBackbone, settings: FineTuning) -> SpanBertBackbone:
+    """The encoder, or one of the same weights with what the settings change in it."""
+    options: dict[str, Any] = {"long_positions": settings.long_positions}
+    if settings.attention is not None:
+        options |= {
+            "attention": settings.attention,
+            "block_size": settings.block_size,
+            "neighbors": settings.neighbors,
+        }
+    changed = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value != getattr(backbone, name)
+    }
+    if not changed:
+        return backbone
+    other = SpanBertBackbone.from_config({**backbone.get_config(), **changed})
+    other.set_weights(backbone.get_weights())
+    return other
