@@ -74,7 +74,7 @@ def test_answers_do_not_depend_on_the_batch():
 def test_prediction_has_batches_of_so_many_tokens():
     classifier = make_classifier(100_000)
     texts = [random_text(10)] * 2000 + [random_text(100)] * 200 + [random_text(20_000)] * 2
-    plan = classifier._batches([texts], None, None, None).plan()
+    plan = classifier.batches_of(classifier.encode([texts])).plan()
     rows = np.diff(plan.splits)
     padded = rows * plan.lengths
     assert rows[plan.lengths > TOKEN_BUDGET].tolist() == [1, 1]
