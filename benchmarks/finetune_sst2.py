@@ -28,7 +28,7 @@ from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.readers.tables import encode_labels, read_examples
 from spanbert_tf.handles import bundled_minilm
 from spanbert_tf.models.optimizers import default_optimizer
-from spanbert_tf.models.texts_in_memory import NUM_BUCKETS
+from spanbert_tf.models.text_batches import NUM_BUCKETS
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 
 CLASS_NAMES = ("0", "1")

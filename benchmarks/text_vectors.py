@@ -50,7 +50,7 @@ from spanbert_tf.data.readers.tables import read_examples
 from spanbert_tf.export.litert_loading import TOKEN_BUDGET as TOKEN_BUDGET_IN_LITERT
 from spanbert_tf.handles import bundled_minilm
 from spanbert_tf.models.optimizers import resolve_jit_compile
-from spanbert_tf.models.texts_in_memory import NUM_BUCKETS, TOKEN_BUDGET
+from spanbert_tf.models.text_batches import NUM_BUCKETS, TOKEN_BUDGET
 
 SEQUENCE_LENGTH = 512
 LAYERS, HIDDEN = 6, 384

@@ -1,8 +1,10 @@
 """What the repository promises beyond its code: one list of requirements, no machine's paths."""
 
+import ast
 import re
 import subprocess
 from configparser import ConfigParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,14 @@ def test_files_keep_their_size():
         if path.suffix == ".py" and (ROOT / "spanbert_tf") in path.parents:
             assert len(path.read_text("utf-8").splitlines()) <= 350, path
             assert path.name != "utils.py"
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "recipes"])
+def test_scripts_import_names_that_exist(folder: str):
+    """They run for hours and rarely, so a name that moved would be found late."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spanbert_tf"):
+                module = import_module(node.module)
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{path.relative_to(ROOT)}: {node.module} lacks {missing}"

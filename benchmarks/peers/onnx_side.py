@@ -15,6 +15,7 @@ import torch
 import transformers
 from _protocol import serve
 from _texts import best_batch_size, read_texts, sorted_vectors
+from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.transformers import optimizer
 
 PACKAGES = ("onnxruntime",)
@@ -33,16 +34,21 @@ class Output(torch.nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask)[self.name]
 
 
-def session_of(model: transformers.PreTrainedModel, output: str) -> onnxruntime.InferenceSession:
+def session_of(
+    model: transformers.PreTrainedModel, output: str, int8: bool = False
+) -> onnxruntime.InferenceSession:
     """Exports a model, fuses attention, GELU and layer norms, and loads it.
 
     Args:
         model: With eager attention: that and the tracing exporter are what the fusions know.
         output: Name of the output that is wanted.
+        int8: Whether weights become int8, the runtime's dynamic quantization.
     """
     example = torch.ones((2, 16), dtype=torch.int64)
     with tempfile.TemporaryDirectory() as folder:
-        exported, fused = Path(folder) / "model.onnx", Path(folder) / "fused.onnx"
+        exported, fused, quantized = (
+            Path(folder) / f"{name}.onnx" for name in ("model", "fused", "quantized")
+        )
         torch.onnx.export(
             Output(model, output).eval(),
             (example, example),
@@ -59,9 +65,13 @@ def session_of(model: transformers.PreTrainedModel, output: str) -> onnxruntime.
         attentions = optimized.get_fused_operator_statistics()["Attention"]
         assert attentions == config.num_hidden_layers, "attention was not fused"
         optimized.save_model_to_file(str(fused))
+        if int8:
+            quantize_dynamic(fused, quantized)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
-        return onnxruntime.InferenceSession(str(fused), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(quantized if int8 else fused), options, providers=["CPUExecutionProvider"]
+        )
 
 
 def forward(arguments: argparse.Namespace) -> None:
@@ -108,7 +118,7 @@ def sentence(arguments: argparse.Namespace) -> None:
         arguments.checkpoint, attn_implementation="eager"
     )
     names = model.config.id2label
-    session = session_of(model, "logits")
+    session = session_of(model, "logits", arguments.int8)
 
     def classify() -> dict[str, object]:
         encoded = tokenizer([arguments.text], return_tensors="np")
@@ -138,6 +148,7 @@ def main() -> None:
         if run is sentence:
             command.add_argument("text")
             command.add_argument("calls", type=int)
+            command.add_argument("--int8", action="store_true")
     arguments = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

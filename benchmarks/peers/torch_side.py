@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import transformers
-from _protocol import serve
+from _protocol import fastest, serve
 from _texts import SEQUENCE_LENGTH, best_batch_size, read_texts, sorted_vectors
 
 PACKAGES = ("torch", "transformers")
@@ -90,6 +90,21 @@ def sentence(arguments: argparse.Namespace) -> None:
     serve(lambda: classify(arguments.text), *PACKAGES, calls=arguments.calls)
 
 
+def entities(arguments: argparse.Namespace) -> None:
+    """Entities of texts by the token-classification pipeline, with the batch size that suits it."""
+    find = transformers.pipeline(
+        "token-classification", arguments.checkpoint, aggregation_strategy="simple"
+    )
+    texts = read_texts(arguments.texts)
+    part = texts[:: max(len(texts) // 100, 1)]
+    batch_size = fastest(lambda size: find(part, batch_size=size), (1, 8, 32))
+    found = [
+        [(entity["start"], entity["end"], entity["entity_group"]) for entity in of_text]
+        for of_text in find(texts, batch_size=batch_size)
+    ]
+    serve(lambda: find(texts, batch_size=batch_size), *PACKAGES, batch_size=batch_size, found=found)
+
+
 def training(arguments: argparse.Namespace) -> None:
     """Fine-tuning steps over ready-made batches, each padded to its longest row."""
     arrays = np.load(arguments.batches)
@@ -120,7 +135,7 @@ def training(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    for run in (forward, vectors, pipeline_vectors, sentence, training):
+    for run in (forward, vectors, pipeline_vectors, sentence, entities, training):
         command = commands.add_parser(run.__name__)
         command.set_defaults(run=run)
         if run is forward:
@@ -130,8 +145,9 @@ def main() -> None:
             command.add_argument("checkpoint")
         if run in (forward, vectors):
             command.add_argument("--dtype", default="float32")
-        if run in (vectors, pipeline_vectors):
+        if run in (vectors, pipeline_vectors, entities):
             command.add_argument("texts", help="a JSON file")
+        if run in (vectors, pipeline_vectors):
             command.add_argument("vectors", help="the .npy file to write")
         if run is sentence:
             command.add_argument("text")

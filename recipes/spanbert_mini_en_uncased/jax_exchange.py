@@ -38,7 +38,7 @@ from _support import data_folder
 
 from spanbert_tf.checkpoints.convert import load_hugging_face_pretrainer
 from spanbert_tf.checkpoints.saved_models import restore_encoder
-from spanbert_tf.cli.corpus_commands import make_tokenizer
+from spanbert_tf.cli.prepare import make_tokenizer
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
 from spanbert_tf.data.corpus.blocks import starts_word
 from spanbert_tf.data.corpus.preparation import prepare_corpus
