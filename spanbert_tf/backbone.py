@@ -11,9 +11,10 @@ from keras_hub.models import Backbone
 
 from spanbert_tf.features import ENCODER_FEATURES, POSITION_IDS
 from spanbert_tf.layers.attention import attention_bias, packed_attention_bias
-from spanbert_tf.layers.embeddings import PositionAndSegmentEmbedding
+from spanbert_tf.layers.embeddings import CheckedIds, PositionAndSegmentEmbedding
 from spanbert_tf.layers.kernels.gathering import take_positions
 from spanbert_tf.layers.transformer import TransformerLayer
+from spanbert_tf.preset_files import check_preset, check_weights, reading_preset
 from spanbert_tf.settings import POOLINGS
 
 # Sizes by name: layers, heads, hidden, intermediate, vocabulary.  Base and large are the published
@@ -77,7 +78,7 @@ class SpanBertBackbone(Backbone):
     Raises:
         ValueError: `num_heads` does not divide `hidden_dim`; `attention`, `block_size`, `neighbors`
             or `long_positions` is none of its values; an input longer than `max_sequence_length`
-            without a rule for it.
+            without a rule for it, or with ids that a table has no row for.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class SpanBertBackbone(Backbone):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        self.checked_ids = CheckedIds(vocabulary_size, "token_ids", name="checked_ids")
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
             hidden_dim,
@@ -179,7 +181,7 @@ class SpanBertBackbone(Backbone):
                 f"rows of several blocks (position_ids) need attention='dense'; "
                 f"received attention={self.attention!r}"
             )
-        tokens = self.token_embedding(inputs["token_ids"])
+        tokens = self.token_embedding(self.checked_ids(inputs["token_ids"]))
         x = self.embeddings(tokens, inputs["segment_ids"], places)
         if places is None:
             bias = attention_bias(inputs["padding_mask"])
@@ -264,8 +266,9 @@ class SpanBertBackbone(Backbone):
             A `SpanBertBackbone`.
 
         Raises:
-            ValueError: A size was named with `load_weights=True`, or the folder is no preset of a
-                SpanBERT backbone, such as a Hugging Face checkpoint.
+            ValueError: A size was named with `load_weights=True`; the folder is no preset of a
+                SpanBERT backbone, such as a Hugging Face checkpoint; or a file of it is damaged,
+                its weights are not those of its config, or one is NaN or infinite.
         """
         if preset not in SIZES:
             return cls._from_folder(preset, load_weights, **kwargs)
@@ -287,8 +290,10 @@ class SpanBertBackbone(Backbone):
 
     @classmethod
     def _from_folder(cls, preset: str, load_weights: bool, **kwargs: Any) -> "SpanBertBackbone":
+        check_preset(preset, load_weights, cls.__name__)
         try:
-            return super().from_preset(preset, load_weights, **kwargs)
+            with reading_preset(preset, kwargs):
+                backbone = super().from_preset(preset, load_weights, **kwargs)
         except ValueError as error:
             # What KerasHub makes of a Hugging Face BERT; its GELU and pooler are not SpanBERT's.
             if "`BertBackbone`" not in str(error):
@@ -297,6 +302,9 @@ class SpanBertBackbone(Backbone):
                 f"{preset} holds a BERT that is no preset of SpanBertBackbone; convert the Hugging "
                 f"Face checkpoint to one first:\n  spanbert-tf convert {preset} presets/mine"
             ) from error
+        if load_weights:
+            check_weights(preset, backbone)
+        return backbone
 
     def save_to_preset(self, preset_dir: Any, max_shard_size: float | None = 10) -> None:
         """Writes a preset; see `keras_hub.models.Backbone.save_to_preset`.

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from spanbert_tf.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.checkpoints import hugging_face
-from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, PRESET_TASK_FILE, read_json
+from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, PRESET_TASK_FILE
 from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
+from spanbert_tf.foreign_files import or_null, read_json, text
 from spanbert_tf.keras_internals import preset_file
 from spanbert_tf.tasks import TASKS, task_of_class
 
@@ -29,6 +30,7 @@ LITERT_FILE = "litert.json"
 SAVED_MODEL_TASK_FILE = "assets/task.json"
 
 PRETRAINING_TASK = "fill-mask"
+_KERAS_HUB_SCHEMES = ("kaggle", "modelscope")
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +119,13 @@ def find(handle: AnyHandle | None) -> Handle:
         return _in_folder(hugging_face.locate(source), source)
     if scheme in ("http", "https"):
         return _in_folder(_download_from_tf_hub(source), source)
+    if separator and scheme not in _KERAS_HUB_SCHEMES:
+        # KerasHub would hand some to TensorFlow, which waits for a cloud's network.
+        raise ValueError(
+            f"{source}: handles begin with hf://, https://, "
+            f"{', '.join(f'{name}://' for name in _KERAS_HUB_SCHEMES)}, or are folders; download "
+            "what is elsewhere and pass its folder"
+        )
     if separator or source in SpanBertBackbone.presets:
         return _at_keras_hub(source)
     return _in_folder(_existing_folder(source), source)
@@ -169,7 +178,7 @@ def _task_of_preset(path: Path | None) -> str | None:
     """Reads the task of a preset from its `task.json`; without one it is an encoder's."""
     if path is None or not path.is_file():
         return None
-    class_name = read_json(path).get("class_name", "")
+    class_name = read_json(path, {"class_name": text(required=True)})["class_name"]
     task = task_of_class(class_name)
     if task is None:
         # A class of the user's own, which only its own `from_preset` loads whole.
@@ -178,7 +187,7 @@ def _task_of_preset(path: Path | None) -> str | None:
 
 
 def _named_task(path: Path) -> str | None:
-    task = read_json(path).get("task") if path.is_file() else None
+    task = read_json(path, {"task": or_null(text())}).get("task") if path.is_file() else None
     if task is not None and task not in TASKS:
         # Not as an encoder's: its head would be dropped without a word.
         raise ValueError(f"{path}: expected a task of {', '.join(TASKS)}; got {task!r}")

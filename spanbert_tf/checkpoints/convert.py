@@ -29,12 +29,10 @@ from spanbert_tf.checkpoints.hugging_face import (
     SPECIAL_TOKENS,
     TOKENIZER_CONFIG_FILE,
     VOCABULARY_FILE,
-    CheckpointError,
     is_preset,
     locate,
     read_config,
     read_tensors,
-    read_vocabulary,
 )
 from spanbert_tf.checkpoints.tensors import (
     assign,
@@ -43,10 +41,18 @@ from spanbert_tf.checkpoints.tensors import (
     known_tensors,
     own_weights,
 )
+from spanbert_tf.checkpoints.vocabularies import read_vocabulary
+from spanbert_tf.foreign_files import CheckpointError, Schema, check_size, integer, problems, rate
+from spanbert_tf.preset_files import implied_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 _DEFAULT_DROPOUT = 0.1  # Of a config that leaves it out.
+_CONFIG: Schema = {
+    **{key: integer(1, required=True) for key in SIZES.values()},
+    "hidden_dropout_prob": rate(),
+    "attention_probs_dropout_prob": rate(),
+}
 
 # Embedding matrices may have unused rows at their end, which round their number up to a multiple of
 # 8 at least and 128 at most; a larger gap is a vocabulary file cut short.
@@ -128,13 +134,16 @@ def _load(
     config = read_config(folder)
     if is_preset(config):
         raise CheckpointError(f"{source} is a Keras preset: SpanBertBackbone.from_preset loads it")
-    arguments = _backbone_arguments(config, folder / CONFIG_FILE)
+    arguments = backbone_arguments(config, folder / CONFIG_FILE)
     pieces, lowercase = read_vocabulary(folder)
     _check_vocabulary_size(len(pieces), arguments["vocabulary_size"], folder)
     # Everything small is checked before the weights are read.
     tensors = known_tensors(read_tensors(folder), folder, with_head=with_head)
     head = {key: tensors.pop(key) for key in list(tensors) if key.startswith(MLM_PREFIX)}
     drop_copies(head, tensors, folder)
+    # Before it is built, for a size of millions would take all memory.
+    found = sum(tensor.size for tensor in tensors.values())
+    check_size(implied_weights(arguments), found, folder / CONFIG_FILE)
     backbone = SpanBertBackbone(**arguments, dtype=dtype)
     what = f"{folder} does not hold the encoder that its {CONFIG_FILE} describes"
     assign(backbone, conversion_table(backbone.num_layers), tensors, what)
@@ -214,13 +223,18 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _backbone_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
+def backbone_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Makes the arguments of a `SpanBertBackbone` of a BERT's configuration.
+
+    Raises:
+        CheckpointError: It is of another encoder, or a size is no size.
+    """
     wrong = [
         f"{key}: expected {expected!r}, got {config[key]!r}"
         for key, expected in SETTINGS.items()
         if config.get(key, expected) != expected
     ]
-    wrong += [f"{key} is missing" for key in SIZES.values() if key not in config]
+    wrong += problems(config, _CONFIG)
     if wrong:
         raise CheckpointError(f"{path} is not of an encoder like SpanBERT: {'; '.join(wrong)}")
     dropout = config.get("hidden_dropout_prob", _DEFAULT_DROPOUT)

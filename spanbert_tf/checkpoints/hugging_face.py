@@ -4,13 +4,11 @@ A checkpoint is a folder with `config.json`, weights (`model.safetensors` or `py
 whole or in parts listed by `*.index.json`) and a vocabulary (`vocab.txt` or `tokenizer.json`).
 """
 
-import json
-import logging
 import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -23,10 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from spanbert_tf.tokenization.tokenizer import read_vocabulary as read_pieces
+from spanbert_tf.foreign_files import CheckpointError, read_json, reading, table
 
 HUB_PREFIX = "hf://"
 CONFIG_FILE = "config.json"
@@ -45,9 +42,10 @@ SPECIAL_TOKENS = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
-# What `tokenizer_config.json` may say besides the case; anything else would tokenize otherwise.
-_TOKENIZER_SETTINGS = {**SPECIAL_TOKENS, "tokenize_chinese_chars": True, "do_basic_tokenize": True}
-_SMALL_FILES = [CONFIG_FILE, VOCABULARY_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE]
+_SMALL_FILES = [
+    *(CONFIG_FILE, VOCABULARY_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE),
+    *("added_tokens.json", "special_tokens_map.json"),
+]
 _SAFETENSORS_PATTERNS = ["model*.safetensors", f"{SAFETENSORS_FILE}.index.json"]
 _TORCH_PATTERNS = ["pytorch_model*.bin", f"{TORCH_FILE}.index.json"]
 # What `save_to_preset` of KerasHub writes; weights are whole, or in parts that a `.json` lists.
@@ -56,22 +54,7 @@ _PRESET_PATTERNS = [
     *("model.weights.h5", "model.weights.json", "model_*.weights.h5", "task.weights.h5"),
     "assets/*",
 ]
-# Uncased vocabularies hold a stray capital letter or two, cased ones thousands.
-_STRAY_CAPITALS = 1 / 1000
 _FLOAT_DTYPES = {"float64", "float32", "float16", "bfloat16"}
-
-_log = logging.getLogger(__name__)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be converted without changing what it computes."""
-
-
-class Vocabulary(NamedTuple):
-    """Word pieces in the order of their ids, and whether the text is lower-cased before."""
-
-    pieces: list[str]
-    lowercase: bool
 
 
 def locate(source: str | os.PathLike[str]) -> Path:
@@ -159,17 +142,6 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str], ignored: lis
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; a `CheckpointError` that names the file where it is none."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """Reads `config.json` of a checkpoint's folder.
 
@@ -223,7 +195,10 @@ def _parts(folder: Path, name: str) -> list[Path]:
     index = folder / f"{name}.index.json"
     if not index.is_file():
         return []
-    parts = sorted(set(read_json(index).get("weight_map", {}).values()))
+    listed = read_json(index, {"weight_map": table(required=True)})["weight_map"].values()
+    if not all(isinstance(part, str) for part in listed):
+        raise CheckpointError(f"{index}: expected the name of a file for each tensor")
+    parts = sorted(set(listed))
     for part in parts:
         # A name only: an index shall not reach outside of its folder.
         if os.path.basename(part) != part or not (folder / part).is_file():
@@ -232,10 +207,8 @@ def _parts(folder: Path, name: str) -> list[Path]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
+    with reading(path, "a safetensors file of floats"):
         return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from error
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -248,89 +221,27 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             name="torch",
         ) from error
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path, "a PyTorch file", passing=(pickle.UnpicklingError,)):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is damaged, or a pickle of more than tensors: refused, as loading it could "
             f"run code of its author's ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is truncated or not a PyTorch file: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors, got {type(state)}")
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise CheckpointError(
+            f"{path}: expected a dictionary of tensors by their names, got {state!r:.200}"
+        )
     # NumPy has no bfloat16; float32 holds all of its values.
-    return {
-        key: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        for key, tensor in state.items()
-    }
+    with reading(path, "a PyTorch file of floats"):
+        return {
+            key: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+            for key, value in state.items()
+        }
 
 
 def is_float(array: np.ndarray) -> bool:
     """Tells whether an array holds plain floats, `ml_dtypes.bfloat16` among them."""
     return array.dtype.name in _FLOAT_DTYPES
-
-
-def read_vocabulary(folder: Path) -> Vocabulary:
-    """Reads the word pieces of a checkpoint's folder, and whether they are for lower-cased text.
-
-    The pieces come from `vocab.txt`, else from `tokenizer.json`; the case from
-    `tokenizer_config.json`, else from `tokenizer.json`, else it is inferred, with a logged warning:
-    a vocabulary without capital letters is for lower-cased text.
-
-    Raises:
-        FileNotFoundError: There is neither file.
-        ValueError: `vocab.txt` is damaged.
-        CheckpointError: Another file is damaged, or asks for what `SpanBertTokenizer` does not do.
-    """
-    settings = {}
-    if (folder / TOKENIZER_CONFIG_FILE).is_file():
-        settings = read_json(folder / TOKENIZER_CONFIG_FILE)
-    _check_tokenizer_settings(settings, folder / TOKENIZER_CONFIG_FILE)
-    lowercase = settings.get("do_lower_case")
-    if (folder / VOCABULARY_FILE).is_file():
-        pieces = read_pieces(folder / VOCABULARY_FILE)
-    elif (folder / TOKENIZER_FILE).is_file():
-        pieces, fast_lowercase = _read_tokenizer_json(folder / TOKENIZER_FILE)
-        lowercase = fast_lowercase if lowercase is None else lowercase
-    else:
-        raise FileNotFoundError(f"no vocabulary in {folder}: {VOCABULARY_FILE} or {TOKENIZER_FILE}")
-    if lowercase is None:
-        lowercase = _share_of_capitals(pieces) <= _STRAY_CAPITALS
-        _log.warning(
-            "%s does not say whether text is lower-cased; lowercase=%s, as its vocabulary has %s",
-            folder,
-            lowercase,
-            "no capital letters" if lowercase else "capital letters",
-        )
-    return Vocabulary(pieces, bool(lowercase))
-
-
-def _share_of_capitals(pieces: list[str]) -> float:
-    words = [piece for piece in pieces if not re.fullmatch(r"\[.*\]", piece)]
-    return sum(word != word.lower() for word in words) / max(len(words), 1)
-
-
-def _check_tokenizer_settings(settings: dict[str, Any], path: Path) -> None:
-    wrong = []
-    for key, expected in _TOKENIZER_SETTINGS.items():
-        value = settings.get(key, expected)
-        value = value.get("content") if isinstance(value, dict) else value  # An "added token".
-        if value != expected:
-            wrong.append(f"{key}: expected {expected!r}, got {value!r}")
-    lowercase, strip_accents = settings.get("do_lower_case"), settings.get("strip_accents")
-    if strip_accents is not None and strip_accents != lowercase:
-        wrong.append(f"strip_accents: expected null or as do_lower_case, got {strip_accents!r}")
-    if wrong:
-        raise CheckpointError(f"{path} asks for another tokenizer: {'; '.join(wrong)}")
-
-
-def _read_tokenizer_json(path: Path) -> tuple[list[str], bool | None]:
-    tokenizer = read_json(path)
-    model = tokenizer.get("model", {})
-    if model.get("type") != "WordPiece":
-        raise CheckpointError(f"{path}: expected a WordPiece model, got {model.get('type')!r}")
-    ids = {**model["vocab"], **{t["content"]: t["id"] for t in tokenizer.get("added_tokens", [])}}
-    pieces = sorted(ids, key=ids.__getitem__)
-    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        raise CheckpointError(f"{path}: expected one piece for each id from 0 to {len(pieces) - 1}")
-    return pieces, (tokenizer.get("normalizer") or {}).get("lowercase")

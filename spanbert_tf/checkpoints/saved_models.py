@@ -1,6 +1,6 @@
 """Encoders from the SavedModels that `export_encoder` made of them, to be trained on."""
 
-import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,26 @@ import tensorflow as tf
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.checkpoints.tensors import own_weights
+from spanbert_tf.foreign_files import (
+    CheckpointError,
+    Schema,
+    check,
+    check_finite,
+    check_size,
+    flag,
+    integer,
+    read_json,
+    reading,
+    table,
+)
+from spanbert_tf.preset_files import BACKBONE, implied_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 ENCODER_FILE = "encoder.json"
+
+_DESCRIPTION: Schema = {"backbone": table(required=True), "word_pieces": integer(1)}
+_HEADS: Schema = {"span_boundary": flag(required=True), "max_targets": integer(1, required=True)}
 
 
 def restore_encoder(
@@ -30,8 +46,8 @@ def restore_encoder(
         A `SpanBertPretrainer` if the SavedModel has heads, a `SpanBertBackbone` otherwise.
 
     Raises:
-        ValueError: The SavedModel does not say how its encoder is built, or holds other weights
-            than that encoder has.
+        ValueError: The SavedModel does not say how its encoder is built, holds other weights than
+            that encoder has, or such that are NaN or infinite; or a file is damaged.
     """
     path = Path(path)
     description = path / "assets" / ENCODER_FILE
@@ -40,11 +56,13 @@ def restore_encoder(
             f"{path} has no {description.relative_to(path)}, so it is no SavedModel of "
             f"export_encoder, or one of an early version: spanbert_tf.load makes a layer of it"
         )
-    config = json.loads(description.read_text("utf-8"))
+    config = _read_description(description)
+    weights = _open_variables(path)
+    found = sum(math.prod(shape) for shape in weights.get_variable_to_shape_map().values())
+    check_size(implied_weights(config["backbone"]), found, description)
     backbone = SpanBertBackbone(**config["backbone"], dtype=dtype)
-    weights = tf.train.load_checkpoint(str(path / "variables" / "variables"))
     _assign(backbone.variables, weights, "variables", path)
-    if config["pretrainer"] is None:
+    if config.get("pretrainer") is None:
         return backbone
     tokenizer = restore_tokenizer(path)
     heads = config["pretrainer"]
@@ -74,11 +92,45 @@ def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:
         raise FileNotFoundError(
             f"{folder} is a SavedModel without {vocabulary.relative_to(folder)}"
         )
-    variables = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    variables = _open_variables(folder)
     key = "do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"
     if not variables.has_tensor(key):
         raise ValueError(f"{folder} is a SavedModel without the variable do_lower_case")
-    return SpanBertTokenizer(str(vocabulary), lowercase=bool(variables.get_tensor(key)))
+    tokenizer = SpanBertTokenizer(str(vocabulary), lowercase=bool(variables.get_tensor(key)))
+    description = folder / "assets" / ENCODER_FILE
+    if description.is_file():
+        _check_pieces(tokenizer.vocabulary_size(), _read_description(description), vocabulary)
+    return tokenizer
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """Reads how an encoder is built, and how many word pieces it was exported with."""
+    description = read_json(path, _DESCRIPTION)
+    check(description["backbone"], BACKBONE, path)
+    if unknown := description["backbone"].keys() - BACKBONE.keys():
+        raise CheckpointError(f"{path} says of its encoder what is not known: {sorted(unknown)}")
+    if description.get("pretrainer") is not None:
+        check(description, {"pretrainer": table()}, path)
+        check(description["pretrainer"], _HEADS, path)
+    return description
+
+
+def _check_pieces(pieces: int, description: dict[str, Any], vocabulary: Path) -> None:
+    rows = description["backbone"]["vocabulary_size"]
+    expected = description.get("word_pieces", pieces)  # Early exports do not say it.
+    if pieces != expected or pieces > rows:
+        raise CheckpointError(
+            f"{vocabulary} has {pieces} word pieces, but the encoder has {rows} embeddings and was "
+            f"exported with {expected} pieces: the copy is not complete, or another model's"
+        )
+
+
+def _open_variables(folder: Path) -> Any:
+    path = folder / "variables" / "variables"
+    if not path.with_name(f"{path.name}.index").is_file():
+        raise CheckpointError(f"{folder} is a SavedModel without variables/{path.name}.index")
+    with reading(path, "the variables of a SavedModel"):
+        return tf.train.load_checkpoint(str(path))
 
 
 def _assign(variables: Sequence[Any], weights: Any, name: str, path: Path) -> None:
@@ -93,5 +145,8 @@ def _assign(variables: Sequence[Any], weights: Any, name: str, path: Path) -> No
             f"{path} holds other weights in its {name} than its {ENCODER_FILE} describes: expected "
             f"{len(variables)} of the shapes {expected}, found {count}: {found}"
         )
+    with reading(path, "a SavedModel whose variables are whole"):
+        tensors = {key: weights.get_tensor(key) for key in keys}
+    check_finite(tensors.items(), path)
     for key, variable in zip(keys, variables, strict=True):
-        variable.assign(weights.get_tensor(key))
+        variable.assign(tensors[key])

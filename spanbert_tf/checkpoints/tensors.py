@@ -18,7 +18,8 @@ from spanbert_tf.checkpoints.conversion_table import (
     PREFIX,
     Row,
 )
-from spanbert_tf.checkpoints.hugging_face import CheckpointError, is_float
+from spanbert_tf.checkpoints.hugging_face import is_float
+from spanbert_tf.foreign_files import CheckpointError, check_finite
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def assign(model: keras.layers.Layer, table: list[Row], tensors: Tensors, what: 
         what: What is not there if they are not right, for the message.
 
     Raises:
-        CheckpointError: Tensors are missing, unknown, or of another shape or kind.
+        CheckpointError: Tensors are missing, unknown, of another shape or kind, NaN or infinite.
     """
     variables = [getattr(_owner(model, row), row.attribute) for row in table]
     _check_complete(model, {id(variable) for variable in variables})
@@ -97,6 +98,7 @@ def assign(model: keras.layers.Layer, table: list[Row], tensors: Tensors, what: 
             problems.append(f"{key}: expected float {expected[key]}, got {got}")
     if problems:
         raise CheckpointError(f"{what}:\n  " + "\n  ".join(sorted(problems)))
+    check_finite(tensors.items(), "the checkpoint")
     for row, variable in zip(table, variables, strict=True):
         variable.assign(row.to_keras([tensors[key] for key in row.keys]).astype("float32"))
 

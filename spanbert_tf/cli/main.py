@@ -8,6 +8,7 @@ done, 1 failed, 2 wrong usage.
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -52,15 +53,10 @@ def main(words: Sequence[str] | None = None) -> int:
         # Notes say what was kept of the work.  Options are what a command has for arguments.
         message = "\n".join([str(error), *getattr(error, "__notes__", [])])
         message = message.replace("pass overwrite=True", "give --overwrite")
+        message = message.replace("pass trust=True", "give --trust")
         print(f"spanbert-tf: error: {message}", file=sys.stderr)
         return 1
-    try:
-        print(_as_json(command, result) if parsed.json else command.show(result))
-        sys.stdout.flush()
-    except BrokenPipeError:  # The reader, such as `head`, has enough: no more, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+    return _print(_as_json(command, result) if parsed.json else command.show(result))
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -97,5 +93,35 @@ def _module(command: str) -> ModuleType:
 
 
 def _as_json(command: ModuleType, result: Any) -> str:
+    """The result as valid JSON, of characters that standard output can show."""
     to_json = getattr(command, "to_json", lambda x: x)
-    return json.dumps(to_json(result), ensure_ascii=False)
+    is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return json.dumps(_finite(to_json(result)), ensure_ascii=not is_utf8, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with `None` for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(text: str) -> int:
+    """Prints a result; the exit code, 1 where nobody can have read it."""
+    if sys.stdout is None:  # Closed before the process began.
+        print("spanbert-tf: error: standard output is closed", file=sys.stderr)
+        return 1
+    try:
+        if hasattr(sys.stdout, "reconfigure"):  # Not where tests catch what is printed.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # No more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # A reader such as `head` has enough.
+            print(f"spanbert-tf: error: the result cannot be printed: {error}", file=sys.stderr)
+        return 1
+    return 0

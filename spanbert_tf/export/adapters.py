@@ -15,19 +15,30 @@ from typing import Any
 
 import keras
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
-from spanbert_tf.checkpoints.hugging_face import read_json
 from spanbert_tf.export.encoder_identity import EncoderIdentity, identify, locate, sha256_of_pieces
 from spanbert_tf.export.loading import load_backbone
-from spanbert_tf.export.text_task import description_of
+from spanbert_tf.export.text_task import DESCRIPTION, description_of
+from spanbert_tf.foreign_files import (
+    Schema,
+    check,
+    check_size,
+    integer,
+    list_of,
+    or_null,
+    read_json,
+    reading,
+    table,
+    text,
+)
 from spanbert_tf.handles import ADAPTER_FILE, AnyHandle, Kind, find
 from spanbert_tf.keras_internals import share_variables
 from spanbert_tf.models.lora import head_weights, lora_layers
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.preset_files import BACKBONE, implied_weights
 from spanbert_tf.tasks import task_class
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
@@ -40,6 +51,21 @@ AnyEncoder = AnyHandle | tuple[SpanBertBackbone, SpanBertTokenizer]
 # What the encoder in memory, or Keras, decides where the adapter is loaded.
 _NOT_THE_NETWORK = ("name", "trainable", "dtype")
 _NOT_THE_HEAD = ("name", "backbone", "preprocessor")
+
+_DESCRIPTION: Schema = {
+    **DESCRIPTION,
+    **{name: table(required=True) for name in ("config", "preprocessor", "lora", "encoder")},
+}
+_LORA: Schema = {
+    "rank": integer(1, required=True),
+    "layers": list_of(str, "names", required=True),
+    "variables": list_of(str, "paths", required=True),
+}
+_IDENTITY: Schema = {
+    **{name: text(required=True) for name in ("handle", "dtype", "sha256", "vocabulary")},
+    "name": or_null(text()),
+    "config": table(required=True),
+}
 
 
 def save_adapter(
@@ -128,24 +154,26 @@ def load_adapter(handle: AnyHandle, encoder: AnyEncoder | None = None) -> Any:
     if found.kind is not Kind.ADAPTER:
         raise ValueError(f"{found.source} is a {found.kind}; expected an {Kind.ADAPTER}")
     folder = Path(found.path)
-    description = read_json(folder / ADAPTER_FILE)
+    description = read_json(folder / ADAPTER_FILE, _DESCRIPTION)
+    check(description["lora"], _LORA, folder / ADAPTER_FILE)
+    check(description["encoder"], _IDENTITY, folder / ADAPTER_FILE)
+    check(description["encoder"]["config"], BACKBONE, folder / ADAPTER_FILE)
     tensors = _read_tensors(folder / TENSORS_FILE)
-    try:
-        of = task_class(description["task"])
-        lora, rows = description["lora"], description["preprocessor"]
-        head, network = description["config"], dict(description["encoder"])
-        config = network.pop("config")
-        identity = EncoderIdentity(**network)
-        names, rank, layers = lora["variables"], lora["rank"], lora["layers"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / ADAPTER_FILE} is damaged: {error!r}") from error
+    of = task_class(description["task"])
+    lora, rows = description["lora"], description["preprocessor"]
+    head, network = description["config"], dict(description["encoder"])
+    config = network.pop("config")
+    identity = EncoderIdentity(**network)
+    names, rank, layers = lora["variables"], lora["rank"], lora["layers"]
     base, tokenizer = _encoder_of(identity, folder, encoder)
+    check_size(implied_weights(config), base.count_params(), folder / ADAPTER_FILE)
     # With the adapter's own settings: attention, say, may be another than the encoder's.
     backbone = SpanBertBackbone.from_config({**config, "dtype": base.dtype_policy})
     backbone.enable_lora(rank, layers)
     frozen = {w.path: w for w in base.weights if w.path not in names}
     share_variables(backbone, frozen)
-    task = of(backbone, preprocessor=of.preprocessor_cls(tokenizer, **rows), **head)
+    with reading(folder / ADAPTER_FILE, f"an adapter for {of.task}", passing=(ValueError,)):
+        task = of(backbone, preprocessor=of.preprocessor_cls(tokenizer, **rows), **head)
     left = [w.path for w in backbone.weights if w.path not in names and w.path not in frozen]
     _refuse([f"missing: encoder/{path}" for path in left], f"{folder} is damaged")
     _assign(_variables(task, names), tensors, folder)
@@ -223,10 +251,8 @@ def _variables(task: SpanBertTask, paths: list[str]) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is an adapter without {path.name}")
-    try:
+    with reading(path, "a safetensors file"):
         tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
     _refuse(_not_finite(tensors), f"{path} is damaged")
     return tensors
 

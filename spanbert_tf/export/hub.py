@@ -117,7 +117,7 @@ def export_encoder(
         for name, head in head_objects(pretrainer).items() if pretrainer else ():
             setattr(root, name, head)
         track_vocabulary(root, tokenizer, Path(assets))
-        track_encoder(root, model, Path(assets))
+        track_encoder(root, model, tokenizer.vocabulary_size(), Path(assets))
         tf.saved_model.save(root, str(folder), signatures=signatures)
 
 

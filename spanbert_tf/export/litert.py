@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.export.encoder_identity import sha256_of_pieces
 from spanbert_tf.export.saved_model import write_vocabulary
 from spanbert_tf.export.text_task import description_of
 from spanbert_tf.features import ENCODER_FEATURES, VECTORS, Feature
@@ -164,6 +165,7 @@ def _write(
         **description,
         "preprocessor": rows,
         "lowercase": tokenizer.lowercase,
+        "vocabulary": sha256_of_pieces(tokenizer),
         "weights": weights,
     }
 

@@ -3,10 +3,9 @@
 Letters: n texts, H hidden.
 """
 
-import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,23 @@ import tensorflow as tf
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.export.encoder_identity import sha256_of_pieces
 from spanbert_tf.export.litert import NETWORK_FILE, SIGNATURE
-from spanbert_tf.export.text_task import TextTask
+from spanbert_tf.export.text_task import DESCRIPTION, TextTask
 from spanbert_tf.features import PADDING_MASK, VECTORS
+from spanbert_tf.foreign_files import (
+    CheckpointError,
+    Schema,
+    check,
+    check_finite,
+    flag,
+    integer,
+    or_null,
+    read_json,
+    reading,
+    table,
+    text,
+)
 from spanbert_tf.handles import LITERT_FILE
 from spanbert_tf.models.answering import FEW_TEXTS, answer_rows, cut_rows, rows_of_texts
 from spanbert_tf.models.task import as_columns
@@ -29,6 +42,17 @@ from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 # Of a batch that is sorted: a layer's scores then stay in a CPU's cache, and any number of shapes
 # and batches is free.
 TOKEN_BUDGET = 512
+
+# `litert.json`; of a task it also is what `DESCRIPTION` says.
+_DESCRIPTION: Schema = {
+    "task": or_null(text(required=True)),
+    "preprocessor": table(required=True),
+    "lowercase": flag(required=True),
+    "vocabulary": text(required=True),
+}
+_ENCODER: Schema = {"width": integer(1, required=True)}
+# Rows are packed to any length up to it, each of which is listed.
+_ROWS: Schema = {"sequence_length": integer(3, 10**6, required=True)}
 
 
 def load_litert(
@@ -45,19 +69,37 @@ def load_litert(
 
     Raises:
         FileNotFoundError: There is no such export.
+        ValueError: It is damaged, its vocabulary is another model's, or a weight is NaN or
+            infinite.
         ModuleNotFoundError: `ai-edge-litert` is not installed.
     """
     folder = Path(path)
     file = folder / LITERT_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{folder} holds no model for LiteRT: it lacks {LITERT_FILE}")
-    description = json.loads(file.read_text("utf-8"))
-    run = signature_runner(folder / NETWORK_FILE, num_threads or os.cpu_count() or 1)
+    description = read_json(file, _DESCRIPTION)
+    is_task = description["task"] is not None
+    check(description, DESCRIPTION if is_task else _ENCODER, file)
+    check(description["preprocessor"], _ROWS, file)
     tokenizer = SpanBertTokenizer(str(folder / VOCABULARY_FILE), lowercase=description["lowercase"])
-    if description["task"] is None:
-        network = _network(run, SpanBertTextClassifierPreprocessor, tokenizer, description)
-        return LiteRTEncoder(network, description["width"])
-    return LiteRTTask(description, tokenizer, run)
+    if sha256_of_pieces(tokenizer) != description["vocabulary"]:
+        raise CheckpointError(
+            f"{folder / VOCABULARY_FILE} ({tokenizer.vocabulary_size()} word pieces) is not the "
+            f"vocabulary that {NETWORK_FILE} was exported with"
+        )
+    network = folder / NETWORK_FILE
+    with reading(network, "a network of LiteRT"):
+        run = signature_runner(network, num_threads or os.cpu_count() or 1)
+        check_finite(_constants(network), network)
+    with reading(folder, "an export for LiteRT"):
+        if is_task:
+            task = LiteRTTask(description, tokenizer, run)
+            task.answer_nothing()
+            return task
+        rows = _network(run, SpanBertTextClassifierPreprocessor, tokenizer, description)
+        encoder = LiteRTEncoder(rows, description["width"])
+        encoder.encode_text("")
+        return encoder
 
 
 class LiteRTTask(TextTask):
@@ -168,6 +210,20 @@ def _network(
     # LiteRT takes any shape, so a batch is as long as its longest row.
     lengths = range(1, settings["sequence_length"] + 1)
     return _Network(run, preprocessor_cls(tokenizer, buckets=lengths, **settings))
+
+
+def _constants(network: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields names and values of a network's float32 constants, its weights among them."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(network.read_bytes())
+    for of in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(of)
+        for number in range(graph.TensorsLength()):
+            tensor = graph.Tensors(number)
+            values = model.Buffers(tensor.Buffer()).DataAsNumpy()
+            if tensor.Type() == schema.TensorType.FLOAT32 and isinstance(values, np.ndarray):
+                yield tensor.Name().decode(), values.view(np.float32)
 
 
 def signature_runner(network: Path, num_threads: int) -> Callable[..., dict[str, np.ndarray]]:

@@ -8,15 +8,18 @@ import keras
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.convert import load_hugging_face
-from spanbert_tf.checkpoints.hugging_face import read_vocabulary
 from spanbert_tf.checkpoints.saved_models import restore_encoder, restore_tokenizer
+from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
+from spanbert_tf.export.operations import check_operations
+from spanbert_tf.foreign_files import check_finite, reading
 from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Handle, Kind, find
+from spanbert_tf.models.encoder_task import check_vocabulary
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 
-def load(handle: AnyHandle, trainable: bool = True) -> keras.layers.Layer:
+def load(handle: AnyHandle, trainable: bool = True, trust: bool = False) -> keras.layers.Layer:
     """Loads an encoder as a Keras layer of two call forms.
 
         encoder = spanbert_tf.load("saved_models/spanbert_base/1")
@@ -26,7 +29,8 @@ def load(handle: AnyHandle, trainable: bool = True) -> keras.layers.Layer:
     Both forms take tensors, arrays and `keras.Input`s; see `SavedModelEncoder` for their shapes and
     for how a model with the layer inside is saved.  Training changes the encoder's own variables.
 
-    A SavedModel, wherever it comes from, is a program: load none that you do not trust.
+    A SavedModel is a program.  One whose operations are not those of this package's exports, which
+    only compute, is refused unless you trust it.
 
     Args:
         handle: One of
@@ -36,6 +40,7 @@ def load(handle: AnyHandle, trainable: bool = True) -> keras.layers.Layer:
             - the folder of a Hugging Face checkpoint, or `hf://user/repo`,
             - the URL of a TF Hub model, `https://tfhub.dev/...`; needs tensorflow-hub.
         trainable: Whether training changes the weights.
+        trust: Whether a SavedModel may have any operations, such as those that write files.
 
     Returns:
         A `SavedModelEncoder` or a `BackboneEncoder`.
@@ -44,10 +49,11 @@ def load(handle: AnyHandle, trainable: bool = True) -> keras.layers.Layer:
         FileNotFoundError: There is nothing of that name, or the folder holds none of the above.
         ConnectionError: The handle is on a hub that cannot be reached.
         ModuleNotFoundError: A TF Hub URL without tensorflow-hub.
-        ValueError: What is there is damaged, or no encoder.
+        ValueError: What is there is damaged, has weights that are NaN or infinite, or is no
+            encoder; or a SavedModel has other operations, and `trust` is false.
         OSError: See `spanbert_tf.handles.find` for others.
     """
-    return _open(handle).layer(trainable)
+    return _open(handle).layer(trainable, trust)
 
 
 def load_tokenizer(handle: AnyHandle) -> SpanBertTokenizer:
@@ -117,7 +123,7 @@ class _Encoder(ABC):
         self.path = handle.path
 
     @abstractmethod
-    def layer(self, trainable: bool) -> keras.layers.Layer: ...
+    def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer: ...
 
     @abstractmethod
     def tokenizer(self) -> SpanBertTokenizer: ...
@@ -132,14 +138,16 @@ class _Encoder(ABC):
 
 
 class _Preset(_Encoder):
-    def layer(self, trainable: bool) -> keras.layers.Layer:
+    def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer:
         return BackboneEncoder(SpanBertBackbone.from_preset(self.path), trainable=trainable)
 
     def tokenizer(self) -> SpanBertTokenizer:
         return SpanBertTokenizer.from_preset(self.path)
 
     def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
-        return SpanBertBackbone.from_preset(self.path, dtype=dtype), self.tokenizer()
+        backbone, tokenizer = SpanBertBackbone.from_preset(self.path, dtype=dtype), self.tokenizer()
+        check_vocabulary(backbone, tokenizer)
+        return backbone, tokenizer
 
     def with_heads(
         self, dtype: Any
@@ -150,7 +158,7 @@ class _Preset(_Encoder):
 
 
 class _HuggingFace(_Encoder):
-    def layer(self, trainable: bool) -> keras.layers.Layer:
+    def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer:
         backbone, _ = self.backbone(None)
         return BackboneEncoder(backbone, trainable=trainable)
 
@@ -163,11 +171,15 @@ class _HuggingFace(_Encoder):
 
 
 class _SavedModel(_Encoder):
-    def layer(self, trainable: bool) -> keras.layers.Layer:
+    def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer:
+        check_operations(self.path, trust)
         # Its text functions are made of these operations; without them it does not even load.
         import tensorflow_text  # noqa: F401
 
-        return SavedModelEncoder(self.path, trainable=trainable)
+        with reading(self.path, "the SavedModel of an encoder", passing=(ValueError,)):
+            layer = SavedModelEncoder(self.path, trainable=trainable)
+        check_finite(((variable.path, variable) for variable in layer.variables), self.path)
+        return layer
 
     def tokenizer(self) -> SpanBertTokenizer:
         return restore_tokenizer(self.path)
@@ -179,7 +191,9 @@ class _SavedModel(_Encoder):
     def with_heads(
         self, dtype: Any
     ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
-        return restore_encoder(self.path, dtype), self.tokenizer()
+        # The tokenizer first: a vocabulary that does not fit is found before the weights are read.
+        tokenizer = self.tokenizer()
+        return restore_encoder(self.path, dtype), tokenizer
 
 
 _ENCODERS: dict[Kind, type[_Encoder]] = {

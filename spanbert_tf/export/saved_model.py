@@ -7,27 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
+from spanbert_tf.export.operations import (
+    SERVABLE_CUSTOM_OPS,
+    check_operations,
+    custom_operations,
+)
 from spanbert_tf.layers.kernels.onednn import portable_graphs
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
-
-# Operations of tensorflow-text that the copy inside TF Serving (version 2.12) knows.
-SERVABLE_CUSTOM_OPS = frozenset(
-    {
-        "CaseFoldUTF8",
-        "FastBertNormalize",
-        "FastWordpieceTokenizeWithOffsets",
-        "NormalizeUTF8",
-        "RegexSplitWithOffsets",
-        "WordpieceTokenizeWithOffsets",
-    }
-)
 
 _BY_THE_LOADER = ("name", "trainable", "dtype")  # What is left to the one who loads.
 
@@ -56,26 +48,7 @@ def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) ->
                 f"the model has operations that TF Serving lacks: {sorted(unknown)}; beside "
                 f"TensorFlow's own it may have {sorted(SERVABLE_CUSTOM_OPS)}"
             )
-
-
-def custom_operations(folder: str | os.PathLike[str]) -> set[str]:
-    """Names the operations of a SavedModel that are not TensorFlow's own.
-
-    Args:
-        folder: A SavedModel's folder.
-
-    Returns:
-        Names such as `FastWordpieceTokenizeWithOffsets`.
-    """
-    model = saved_model_pb2.SavedModel()
-    model.ParseFromString((Path(folder) / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
-    names: set[str] = set()
-    for meta_graph in model.meta_graphs:
-        library = meta_graph.graph_def.library
-        names.update(node.op for node in meta_graph.graph_def.node)
-        names.update(node.op for function in library.function for node in function.node_def)
-        names -= {function.signature.name for function in library.function}
-    return {name for name in names if not hasattr(tf.raw_ops, name)}
+        check_operations(folder)  # What is exported can be loaded.
 
 
 def track_vocabulary(root: tf.train.Checkpoint, tokenizer: SpanBertTokenizer, folder: Path) -> None:
@@ -99,13 +72,17 @@ def write_vocabulary(tokenizer: SpanBertTokenizer, folder: Path) -> Path:
 
 
 def track_encoder(
-    root: tf.train.Checkpoint, model: SpanBertBackbone | SpanBertPretrainer, folder: Path
+    root: tf.train.Checkpoint,
+    model: SpanBertBackbone | SpanBertPretrainer,
+    word_pieces: int,
+    folder: Path,
 ) -> None:
     """Gives a SavedModel `encoder_file`: how to build the encoder, and the heads, it was made of.
 
     Args:
         root: Gets the attribute.
         model: What is exported.
+        word_pieces: How many its tokenizer has, by which a vocabulary that was cut is noticed.
         folder: Where the file waits until the SavedModel is written.
     """
     heads = None
@@ -116,5 +93,6 @@ def track_encoder(
     config = backbone.get_config()
     config = {name: value for name, value in config.items() if name not in _BY_THE_LOADER}
     path = folder / ENCODER_FILE
-    path.write_text(json.dumps({"backbone": config, "pretrainer": heads}, indent=2) + "\n", "utf-8")
+    description = {"backbone": config, "pretrainer": heads, "word_pieces": word_pieces}
+    path.write_text(json.dumps(description, indent=2) + "\n", "utf-8")
     root.encoder_file = tf.saved_model.Asset(str(path))

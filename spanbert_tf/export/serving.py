@@ -11,8 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from spanbert_tf.export.operations import check_operations
 from spanbert_tf.export.saved_model import saved_model_folder
-from spanbert_tf.export.text_task import TextTask, description_of
+from spanbert_tf.export.text_task import DESCRIPTION, TextTask, description_of
+from spanbert_tf.foreign_files import check_finite, read_json, reading
 from spanbert_tf.handles import SAVED_MODEL_TASK_FILE
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
@@ -89,20 +91,30 @@ class ServedTask(TextTask):
 
     Args:
         path: The SavedModel's folder.
+        trust: Whether it may hold operations that exports of this package have not, see
+            `check_operations`.
 
     Raises:
         FileNotFoundError: There is no exported task.
+        ValueError: It is damaged, its weights are NaN or infinite, or it is a program of other
+            operations and `trust` is false.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], trust: bool = False) -> None:
         # Registers the operations without which the SavedModel does not load.
         import tensorflow_text  # noqa: F401
 
         file = Path(path) / SAVED_MODEL_TASK_FILE
         if not file.is_file():
             raise FileNotFoundError(f"{path} is no exported task: it lacks {file}")
-        super().__init__(json.loads(file.read_text("utf-8")))
-        self._model = tf.saved_model.load(str(path))
+        super().__init__(read_json(file, DESCRIPTION))
+        check_operations(path, trust)
+        with reading(path, "a SavedModel"):
+            self._model = tf.saved_model.load(str(path))
+        variables = getattr(self._model, "variables", ())
+        check_finite(((variable.name, variable) for variable in variables), path)
+        with reading(path, f"a SavedModel for {self.task}"):
+            self.answer_nothing()
 
     def answer_columns(self, columns: Columns) -> list[Any]:
         """Answers for texts, some at a time."""

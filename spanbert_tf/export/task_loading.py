@@ -10,7 +10,9 @@ from spanbert_tf.handles import AnyHandle, Kind, find
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 
-def load_task(handle: AnyHandle, encoder: AnyEncoder | None = None) -> TextTask:
+def load_task(
+    handle: AnyHandle, encoder: AnyEncoder | None = None, trust: bool = False
+) -> TextTask:
     """Loads a fine-tuned task, whatever format it is in.
 
         task = spanbert_tf.load_task("runs/reviews/saved_model/1")
@@ -20,6 +22,8 @@ def load_task(handle: AnyHandle, encoder: AnyEncoder | None = None) -> TextTask:
         handle: The folder of a task's preset, SavedModel, LiteRT model or adapter, or its handle on
             a hub, see `spanbert_tf.handles.find`.
         encoder: Of an adapter its encoder, see `load_adapter`; not for the others.
+        trust: Whether a SavedModel, which is a program, may have operations that exports of this
+            package have not, such as those that write files.
 
     Returns:
         What is called with a string or a list of strings (or a tuple of such, where the task takes
@@ -29,8 +33,9 @@ def load_task(handle: AnyHandle, encoder: AnyEncoder | None = None) -> TextTask:
     Raises:
         FileNotFoundError, ConnectionError, ModuleNotFoundError, OSError: As
             `spanbert_tf.handles.find`.
-        ValueError: It holds an encoder alone, or what is there is damaged; or `encoder` is another
-            than the adapter's, or given for what is no adapter.
+        ValueError: It holds an encoder alone; what is there is damaged, or its weights are NaN or
+            infinite; a SavedModel has other operations and `trust` is false; or `encoder` is
+            another than the adapter's, or given for what is no adapter.
     """
     found = find(handle)
     if found.task not in FINE_TUNED_TASKS:
@@ -46,7 +51,7 @@ def load_task(handle: AnyHandle, encoder: AnyEncoder | None = None) -> TextTask:
         )
     loaders: dict[Kind, Any] = {
         Kind.PRESET: lambda: KerasTask(task_class(str(found.task)).from_preset(found.path)),
-        Kind.SAVED_MODEL: lambda: ServedTask(found.path),
+        Kind.SAVED_MODEL: lambda: ServedTask(found.path, trust),
         Kind.LITERT: lambda: load_litert(found.path),
         Kind.ADAPTER: lambda: KerasTask(load_adapter(found, encoder)),
     }

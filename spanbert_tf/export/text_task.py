@@ -3,10 +3,14 @@
 from typing import Any
 
 from spanbert_tf.data.batching.texts import list_of_strings
+from spanbert_tf.foreign_files import Schema, table, text
 from spanbert_tf.models.answering import check_columns
 from spanbert_tf.models.task import SpanBertTask, as_columns
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.tasks import task_class
+
+# What `description_of` gives.
+DESCRIPTION: Schema = {"task": text(required=True), "decoder": table(required=True)}
 
 
 class TextTask:
@@ -47,6 +51,10 @@ class TextTask:
     def answer_columns(self, columns: Columns) -> list[Any]:
         """Answers for columns of texts, all of one length."""
         raise NotImplementedError
+
+    def answer_nothing(self) -> None:
+        """Answers for an empty text: a file that is damaged fails when it is loaded, not later."""
+        self.answer_columns([[""] for _ in self.task_class.signatures["serving_default"]])
 
 
 class KerasTask(TextTask):

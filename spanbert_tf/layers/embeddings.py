@@ -12,6 +12,66 @@ from spanbert_tf.layers.attention import Shape
 from spanbert_tf.layers.kernels.elementwise import Dropout, LayerNormalization
 
 
+def checked_ids(ids: Any, rows: int, name: str) -> Any:
+    """Hands ids through if a table has rows for them: a lookup would give zeros, or other rows.
+
+    Args:
+        ids: int, any shape.
+        rows: Number of the table's rows.
+        name: What messages call them.
+
+    Raises:
+        ValueError: Some are out of `[0, rows)`.  In a TensorFlow graph a
+            `tf.errors.InvalidArgumentError` when it runs.  What JAX traces is not checked.
+    """
+    if keras.utils.is_keras_tensor(ids):
+        return ids
+    head = f"{name} must be from 0 to {rows - 1}; received numbers from "
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        ids = tf.convert_to_tensor(ids)
+        if not tf.executing_eagerly():
+            # An empty tensor passes: of no numbers the least is the greatest there is.
+            least, most = tf.reduce_min(ids), tf.reduce_max(ids)
+            check = tf.debugging.Assert((least >= 0) & (most < rows), [head, least, "to", most])
+            with tf.control_dependencies([check]):
+                return tf.identity(ids)
+    try:
+        numbers = ops.convert_to_numpy(ids)
+    except Exception:  # Of a tracer; each backend has an error of its own.
+        return ids
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < rows):
+        raise ValueError(f"{head}{numbers.min()} to {numbers.max()}")
+    return ids
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class CheckedIds(keras.layers.Layer):
+    """Hands ids through if the table of the layer that follows has rows for them.
+
+    Args:
+        rows: Number of the table's rows.
+        id_name: What messages call the ids.
+
+    Call arguments, returns, raises: see `checked_ids`.
+    """
+
+    def __init__(self, rows: int, id_name: str, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "int32", **kwargs})
+        self.rows = rows
+        self.id_name = id_name
+
+    def call(self, ids: Any) -> Any:
+        return checked_ids(ids, self.rows, self.id_name)
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rows": self.rows, "id_name": self.id_name}
+
+
 @keras.saving.register_keras_serializable("spanbert_tf")
 class PositionAndSegmentEmbedding(keras.layers.Layer):
     """Adds position and segment embeddings to token embeddings, then layer norm and dropout.
@@ -36,9 +96,9 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         float `[b, s, H]`.
 
     Raises:
-        ValueError: Another rule; input of no token; without `position_ids` and a rule, input
-            longer than `max_sequence_length`.  In a TensorFlow graph whose sequence length is known
-            only when it runs, that input is a `tf.errors.InvalidArgumentError`.
+        ValueError: Another rule; input of no token; ids out of their range; without `position_ids`
+            and a rule, input longer than `max_sequence_length`.  In a TensorFlow graph that input,
+            where it is known only when the graph runs, is a `tf.errors.InvalidArgumentError`.
     """
 
     def __init__(
@@ -85,6 +145,7 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         position_ids: Any = None,
         training: bool | None = None,
     ) -> Any:
+        segment_ids = checked_ids(segment_ids, self.num_segments, "segment_ids")
         positions = self._positions(ops.shape(tokens)[1], position_ids)
         # Segments by a product, not a lookup: the gradient of a lookup scatters every token into
         # the same two rows, one after the other.
@@ -101,6 +162,7 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         """Embeddings of the positions, `[1, s, H]` or `[b, s, H]`."""
         table = ops.convert_to_tensor(self.position_embeddings)
         if position_ids is not None:
+            position_ids = checked_ids(position_ids, self.max_sequence_length, "position_ids")
             return ops.take(table, position_ids, axis=0)
         if isinstance(length, int) and not length:
             raise ValueError("a sequence must have at least one token; received 0")
@@ -126,7 +188,9 @@ class PositionAndSegmentEmbedding(keras.layers.Layer):
         head, tail = error.split("{}")
         check = tf.debugging.Assert(length <= self.max_sequence_length, [head, length, tail])
         with tf.control_dependencies([check]):
-            return tf.identity(length)
+            # Opaque: where a SavedModel's graph meets a shape, TensorFlow would otherwise find that
+            # the table is too short before the check can say so.
+            return tf.raw_ops.PlaceholderWithDefault(input=length, shape=[])
 
     def compute_output_shape(
         self,

@@ -5,8 +5,10 @@ Letters: b texts of a batch, r rows.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import MISSING, asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tensorflow as tf
@@ -59,8 +61,40 @@ class Decoder(ABC):
 
     @classmethod
     def from_json(cls: type[_D], fields: dict[str, Any]) -> _D:
-        """Makes a decoder of what `to_json` gave; undoes it."""
-        return cls(**{name: _frozen(value) for name, value in fields.items()})
+        """Makes a decoder of what `to_json` gave; undoes it.
+
+        Raises:
+            ValueError: The fields are not those of the class, or of other types.
+        """
+        types = get_type_hints(cls)
+        expected = {field.name: types[field.name] for field in dataclass_fields(cls)}
+        needed = [field.name for field in dataclass_fields(cls) if field.default is MISSING]
+        values = {name: _frozen(value) for name, value in fields.items()}
+        wrong = [f"{name} is missing" for name in needed if name not in values]
+        wrong += [f"{name} is unknown" for name in values if name not in expected]
+        wrong += [
+            f"{name}: expected {expected[name]}, got {value!r:.80}"
+            for name, value in values.items()
+            if name in expected and not _is_of(value, expected[name])
+        ]
+        if wrong:
+            raise ValueError(f"what makes answers ({cls.__name__}) is damaged: {'; '.join(wrong)}")
+        return cls(**values)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value, of JSON, is of the type that a field is annotated with."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_is_of(value, one) for one in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        return len(kinds) == len(value) and all(map(_is_of, value, kinds))
+    if kind is float:
+        return type(value) in (int, float)
+    return kind is Any or type(value) is (origin or kind)
 
 
 def _frozen(value: Any) -> Any:

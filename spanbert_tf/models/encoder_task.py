@@ -7,6 +7,7 @@ import keras
 
 from spanbert_tf.keras_internals import all_layers
 from spanbert_tf.models.optimizers import build_optimizer
+from spanbert_tf.preset_files import check_preset, check_weights, reading_preset
 
 # Only for the type checker: Keras rebuilds the bases of functional models, and fails on two tasks.
 if TYPE_CHECKING:
@@ -46,9 +47,20 @@ class EncoderTask(_Base):
             **kwargs: Arguments that take the place of the preset's, `dtype` among them.
 
         Raises:
-            ValueError: The preset's tokenizer is of another vocabulary than its encoder.
+            ValueError: The preset's tokenizer is of another vocabulary than its encoder; a file is
+                damaged or, as the head's weights, missing; the weights are not those of the config,
+                or one is NaN or infinite.
         """
-        task = super().from_preset(os.fspath(preset), load_weights, **kwargs)
+        preset = os.fspath(preset)
+        # As KerasHub has it, with a number of classes the head is new.
+        with_head = "num_classes" not in kwargs
+        check_preset(preset, load_weights, cls.__name__, with_head)
+        with reading_preset(preset, kwargs):
+            task = super().from_preset(preset, load_weights, **kwargs)
+        if load_weights and "backbone" not in kwargs:
+            of_encoder = {id(weight) for weight in task.backbone.weights}
+            head = [weight for weight in task.weights if id(weight) not in of_encoder]
+            check_weights(preset, task.backbone, head if with_head else ())
         check_fit(task.backbone, task.preprocessor)  # Only now does its tokenizer have pieces.
         return task
 
@@ -82,7 +94,19 @@ def check_fit(backbone: Any, preprocessor: Any) -> None:
             f"{limit} tokens; pass a preprocessor with `sequence_length={limit}`, or a backbone "
             f"with `long_positions='restart'`."
         )
-    tokenizer: Any = getattr(preprocessor, "tokenizer", None)
+    check_vocabulary(backbone, getattr(preprocessor, "tokenizer", None))
+
+
+def check_vocabulary(backbone: Any, tokenizer: Any) -> None:
+    """Checks that an encoder has embeddings for a tokenizer's word pieces.
+
+    Args:
+        backbone: A `SpanBertBackbone`.
+        tokenizer: A `SpanBertTokenizer`.  Without a vocabulary there is nothing to check.
+
+    Raises:
+        ValueError: It has fewer, or so many more that the tokenizer is another's.
+    """
     if getattr(tokenizer, "vocabulary", None) is None:  # In a preset it comes later.
         return
     rows, pieces = backbone.vocabulary_size, tokenizer.vocabulary_size()

@@ -64,6 +64,11 @@ class SpanBertTask(TextBatches, EncoderTask):
         raise NotImplementedError
 
     @classmethod
+    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
+        """The figures that `score` gives of such a head, see `head_arguments`."""
+        return cls.figures
+
+    @classmethod
     def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
         """What settings decide of the preprocessor."""
         return {"sequence_length": settings.sequence_length}
@@ -82,7 +87,7 @@ class SpanBertTask(TextBatches, EncoderTask):
         raise NotImplementedError
 
     def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
-        """The field's figures, by the names that `figures` lists."""
+        """The field's figures, by the names that `figures_of` lists."""
         raise NotImplementedError
 
     # What a task says of its network.
@@ -233,6 +238,8 @@ class SpanBertTask(TextBatches, EncoderTask):
         Returns:
             Dense tensors by name; `decoder.served` makes answers of them.
         """
+        # A signature takes tensors of any rank, which some operations do not survive.
+        columns = tuple(tf.ensure_shape(column, [None]) for column in columns)
         rows = self.preprocessor.rows(*columns)
         features = self.preprocessor.pack(rows)
         decoded = self.decode(self(features, training=False), features)
@@ -267,6 +274,10 @@ class SpanBertTask(TextBatches, EncoderTask):
         else:
             loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
         return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}
+
+    def forget_graphs(self) -> None:
+        """Has graphs traced anew: what they took for constant has changed."""
+        self.__dict__.pop("_graphs", None)
 
     def _in_graph(self, name: str, function: Any, *arguments: Any) -> Any:
         """Calls a function as a graph for any shapes.

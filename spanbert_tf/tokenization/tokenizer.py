@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras_hub.tokenizers import Tokenizer
 
 from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.tokenization.nesting import ids_from_python, shaped_like, strings_from_python
 from spanbert_tf.tokenization.normalization import CONTINUATION
 from spanbert_tf.tokenization.vocabulary import check_vocabulary, read_vocabulary
 from spanbert_tf.tokenization.word_pieces import TokenizedText, WordPieceSplitter
@@ -88,6 +88,7 @@ class SpanBertTokenizer(Tokenizer):
         self.special_tokens_in_strings = special_tokens_in_strings
         self.file_assets = [VOCABULARY_FILE]
         self.vocabulary: tuple[str, ...] | None = None
+        self._saved_size: int | None = None
         for name, token in _SPECIAL_ATTRIBUTES.items():
             self._add_special_token(token, name)
         self.set_vocabulary(vocabulary)
@@ -211,17 +212,41 @@ class SpanBertTokenizer(Tokenizer):
         (Path(dir_path) / VOCABULARY_FILE).write_bytes(text.encode())
 
     def load_assets(self, dir_path: str) -> None:
-        """Reads the vocabulary that `save_assets` wrote."""
-        self.set_vocabulary(Path(dir_path) / VOCABULARY_FILE)
+        """Reads the vocabulary that `save_assets` wrote.
+
+        Raises:
+            ValueError: As for the constructor, or it is not as long as it was.
+        """
+        path = Path(dir_path) / VOCABULARY_FILE
+        self.set_vocabulary(path)
+        if self._saved_size not in (None, self.vocabulary_size()):
+            raise ValueError(
+                f"{path} has {self.vocabulary_size()} word pieces, but was saved with "
+                f"{self._saved_size}: the copy is not complete, or another model's"
+            )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, without the vocabulary, which travels as a file."""
+        """The constructor's arguments, without the vocabulary, which travels as a file.
+
+        Its size goes with them, by which `load_assets` sees that the file is whole.
+        """
+        size = {} if self.vocabulary is None else {"vocabulary_size": self.vocabulary_size()}
         return {
             **super().get_config(),
             "vocabulary": None,
             "lowercase": self.lowercase,
             "special_tokens_in_strings": self.special_tokens_in_strings,
+            **size,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SpanBertTokenizer":
+        """Makes a tokenizer, without vocabulary, from its config."""
+        config = dict(config)
+        saved_size = config.pop("vocabulary_size", None)
+        tokenizer = cls(**config)
+        tokenizer._saved_size = saved_size
+        return tokenizer
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> keras.KerasTensor:
         """The shape of the ids, for functional models."""
@@ -238,7 +263,7 @@ class SpanBertTokenizer(Tokenizer):
         strings, flat = self._strings(inputs)
         with tf.device("cpu"):
             ids, row_splits = self._splitter.split(flat)
-            return _shaped_like(strings, ids, row_splits)
+            return shaped_like(strings, ids, row_splits)
 
     def tokenize_with_offsets(self, inputs: Any, unit: str = "byte") -> TokenizedText:
         """Word pieces, where they stand in the original strings, and which begin a word.
@@ -261,7 +286,7 @@ class SpanBertTokenizer(Tokenizer):
         strings, flat = self._strings(inputs)
         with tf.device("cpu"):
             pieces, row_splits = self._splitter.split_with_offsets(flat, unit)
-            return TokenizedText(*(_shaped_like(strings, x, row_splits) for x in pieces))
+            return TokenizedText(*(shaped_like(strings, x, row_splits) for x in pieces))
 
     def _strings(self, inputs: Any) -> tuple[Any, tf.Tensor]:
         """Strings as a tensor, plain or ragged, and the same in one axis."""
@@ -269,11 +294,15 @@ class SpanBertTokenizer(Tokenizer):
         if isinstance(inputs, tf.RaggedTensor | tf.Tensor):
             strings = inputs
         else:
-            strings = _from_python(inputs)
+            strings = strings_from_python(inputs)
         if strings.dtype != tf.string or strings.shape.rank is None:
             raise ValueError(f"expected strings of a known rank, got {strings}")
         if isinstance(strings, tf.RaggedTensor):
             return strings, tf.reshape(strings.flat_values, [-1])
+        if not tf.executing_eagerly():
+            # A signature takes tensors of any rank, and the operations below would end the process
+            # at one that the graph was not made for.
+            strings = tf.ensure_shape(strings, strings.shape)
         return strings, tf.reshape(strings, [-1])
 
     # Pieces to text.
@@ -289,7 +318,7 @@ class SpanBertTokenizer(Tokenizer):
         """
         self._pieces_or_error()
         with tf.device("cpu"):
-            ids = _ids_from_python(inputs)
+            ids = ids_from_python(inputs)
             single = ids.shape.rank == 1
             if single:
                 ids = ids[None]
@@ -309,39 +338,3 @@ class SpanBertTokenizer(Tokenizer):
         whole = tf.gather(self._whole_pieces, tf.gather(ids.values, filled))
         pieces = tf.tensor_scatter_nd_update(pieces, filled[:, None], whole)
         return tf.strings.reduce_join(ids.with_values(pieces), axis=-1)
-
-
-def _from_python(strings: Any) -> Any:
-    """A string tensor of Python or NumPy strings, ragged where their lists are."""
-    try:
-        if isinstance(strings, np.ndarray) and strings.dtype != object:
-            strings = strings.astype(object)
-        return tf.constant(strings, tf.string)
-    except (TypeError, ValueError):
-        try:
-            return tf.ragged.constant(strings, tf.string)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"expected strings, or lists of them, got {strings!r:.200}") from error
-
-
-def _ids_from_python(ids: Any) -> Any:
-    if isinstance(ids, tf.RaggedTensor | tf.Tensor):
-        return tf.cast(ids, tf.int32)
-    if hasattr(ids, "shape"):
-        return tf.constant(keras.ops.convert_to_numpy(ids), tf.int32)
-    return tf.ragged.constant(ids, tf.int32)
-
-
-def _shaped_like(strings: Any, pieces: tf.Tensor, row_splits: tf.Tensor) -> Any:
-    """Pieces of flat strings in the strings' own shape, with one axis more."""
-    if strings.shape.rank == 0:
-        return pieces
-    rows = tf.RaggedTensor.from_row_splits(pieces, row_splits, validate=False)
-    if isinstance(strings, tf.RaggedTensor):
-        return strings.with_flat_values(rows.with_row_splits_dtype(strings.row_splits.dtype))
-    for axis in range(strings.shape.rank - 1, 0, -1):
-        shape = tf.shape(strings, tf.int64)
-        rows = tf.RaggedTensor.from_uniform_row_length(
-            rows, shape[axis], tf.reduce_prod(shape[:axis])
-        )
-    return rows

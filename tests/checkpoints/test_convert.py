@@ -494,7 +494,7 @@ def test_damaged_safetensors(damage: str, checkpoint: Path):
     path = checkpoint / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes({"truncated": content[:-5], "garbage": b"\xff" * 99, "empty": b""}[damage])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated or not"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a safetensors file"):
         load_hugging_face(checkpoint)
 
 

@@ -18,7 +18,9 @@ from huggingface_hub.errors import (
 )
 
 from spanbert_tf import load_hugging_face, save_hugging_face
-from spanbert_tf.checkpoints.hugging_face import CheckpointError, read_tensors, read_vocabulary
+from spanbert_tf.checkpoints.hugging_face import read_tensors
+from spanbert_tf.checkpoints.vocabularies import read_vocabulary
+from spanbert_tf.foreign_files import CheckpointError
 from tests.checkpoints.fake_hub import FakeHub, hub_error
 from tests.checkpoints.foreign_folders import (
     CONFIG,

@@ -96,8 +96,8 @@ def test_classifier_of_features_is_refused(tmp_path: Path, backbone: SpanBertBac
 def test_other_activation_is_refused(
     tmp_path: Path, backbone: SpanBertBackbone, classifier: SpanBertTextClassifier
 ):
-    several = SpanBertTextClassifier(backbone, 2, classifier.preprocessor, activation="sigmoid")
-    with pytest.raises(ValueError, match=r"None or softmax.*received 'sigmoid'"):
+    several = SpanBertTextClassifier(backbone, 2, classifier.preprocessor, activation="relu")
+    with pytest.raises(ValueError, match=r"None, softmax or sigmoid.*received 'relu'"):
         export_classifier(several, tmp_path / "1")
 
 
