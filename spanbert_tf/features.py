@@ -43,6 +43,7 @@ PADDING_MASK = Feature("padding_mask", "int32", "bs", 0, "1 at a token, 0 at pad
 ENCODER_FEATURES = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 
 LABELS = Feature("labels", "int32", "b", None, "number of each row's class")
+LABEL_SETS = Feature("labels", "float32", "bc", None, "1 at the classes that a row has")
 VECTORS = Feature("vectors", "float32", "bH", None, "vector of each text")
 PROBABILITIES = Feature("probabilities", "float32", "bc", None, "probability of each class")
 

@@ -167,6 +167,12 @@ class TextClassification(FineTuning):
         "what stands for a text: the state of its [CLS], or the mean state",
         choices=POOLINGS,
     )
+    threshold: float = setting(
+        0.5,
+        float,
+        "probability from which a text has a label, where texts may have several",
+        Range("above 0 and below 1", lambda x: 0 < x < 1),
+    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,15 @@ class TextColumns(Settings):
     text_column: str | None = setting(None, str, "column of the texts")
     pair_column: str | None = setting(None, str, "column of the second texts")
     label_column: str | None = setting(None, str, "column of the labels")
+    label_separator: str | None = setting(
+        None, str, "texts have several labels or none, with this between them, such as |"
+    )
+    label_columns: str | None = setting(
+        None,
+        str,
+        "texts have several labels or none: names of columns, with commas between them, that have "
+        "1 where the text has the label and 0 where not",
+    )
 
 
 @dataclass(frozen=True)

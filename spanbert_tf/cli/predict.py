@@ -1,6 +1,5 @@
 """`spanbert-tf predict`: what a fine-tuned task answers for texts."""
 
-import sys
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
@@ -26,6 +25,11 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     command.add_argument("--text-column", metavar="NAME", help="column of the texts")
     command.add_argument("--pair-column", metavar="NAME", help="column of the second texts")
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="load a SavedModel whatever its operations: it is a program, and may write files",
+    )
     command.set_defaults(parser=command)
 
 
@@ -35,7 +39,7 @@ def run(arguments: Namespace) -> list[Answered]:
         arguments.parser.error("give texts as words of the command, or a file with --input")
     from spanbert_tf.export.task_loading import load_task
 
-    task = load_task(arguments.model)
+    task = load_task(arguments.model, trust=arguments.trust)
     columns = _columns(arguments)
     answers = task(tuple(columns) if len(columns) > 1 else columns[0])
     return list(zip(columns[0], answers, strict=True))
@@ -68,11 +72,6 @@ def _columns(arguments: Namespace) -> list[list[str]]:
 
     if arguments.texts:
         return [arguments.texts]
-    if arguments.input != "-":
-        return text_columns_of(
-            read_texts(arguments.input, arguments.text_column, arguments.pair_column)
-        )
-    lines = sys.stdin.buffer.read().decode("utf-8", errors="replace").splitlines()
-    if not lines:
-        raise ValueError("standard input is empty")
-    return [lines]
+    return text_columns_of(
+        read_texts(arguments.input, arguments.text_column, arguments.pair_column)
+    )

@@ -1,4 +1,4 @@
-"""Figures of classification with integer labels; as metrics too, for `compile(metrics=...)`.
+"""Figures of classification, of one class a text or of several; as metrics too, for `compile`.
 
 Letters: b batch, c classes.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 FIGURES = ("accuracy", "precision", "recall", "f1")
+LABEL_SET_FIGURES = ("micro_f1", "macro_f1", "micro_precision", "micro_recall", "exact_match")
 
 
 def class_figures(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
@@ -147,3 +148,101 @@ def classification_metrics(num_classes: int) -> list[keras.metrics.Metric]:
         ClassRecall(num_classes, class_id, name="recall"),
         ClassF1Score(num_classes, class_id, name="f1"),
     ]
+
+
+def label_set_figures(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Scores sets of labels, as scikit-learn does with `zero_division=0`.
+
+    Args:
+        gold: bool `[n, c]`, the classes that each text has.
+        predicted: bool `[n, c]`.
+
+    Returns:
+        `micro_f1`, `micro_precision` and `micro_recall`, of all pairs of a text and a class;
+        `macro_f1`, the mean of the classes' F1; and `exact_match`, the share of texts whose set is
+        the right one.
+    """
+    hits = (gold & predicted).sum(axis=0)
+    found, there = predicted.sum(axis=0), gold.sum(axis=0)
+    total = hits.sum()
+    figures = {
+        "micro_f1": 2 * total / max(found.sum() + there.sum(), 1),
+        "macro_f1": np.mean(2 * hits / np.maximum(found + there, 1)),
+        "micro_precision": total / max(found.sum(), 1),
+        "micro_recall": total / max(there.sum(), 1),
+        "exact_match": (gold == predicted).all(axis=1).mean() if len(gold) else 0.0,
+    }
+    return {name: float(figures[name]) for name in LABEL_SET_FIGURES}
+
+
+def best_thresholds(gold: np.ndarray, probabilities: np.ndarray) -> list[float]:
+    """Finds for each class the threshold at which its F1 is the highest.
+
+    Args:
+        gold: bool `[n, c]`, the classes that each text has.
+        probabilities: float `[n, c]`.
+
+    Returns:
+        One number a class, halfway between two probabilities; 0.5 for a class that no text has.
+    """
+    thresholds = []
+    for there, scores in zip(gold.T, probabilities.T, strict=True):
+        order = np.argsort(-scores, kind="stable")
+        ordered = scores[order]
+        f1 = 2 * np.cumsum(there[order]) / (np.arange(1, len(order) + 1) + there.sum())
+        # Texts of one probability have the class all together.
+        following = np.append(ordered[1:], 0.0)
+        f1 = np.where(ordered > following, f1, 0)
+        if not there.any() or not len(order):
+            thresholds.append(0.5)
+            continue
+        best = int(np.argmax(f1))
+        thresholds.append(float((ordered[best] + following[best]) / 2))
+    return thresholds
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class LabelSetF1Score(keras.metrics.F1Score):
+    """F1 of sets of labels, with a threshold for each class.
+
+    Args:
+        thresholds: The probability from which a text has each class.
+        average: `"micro"` or `"macro"`.
+        name: Name of the metric.
+        dtype: dtype of the counts.
+
+    Call arguments:
+        y_true: `[b, c]`, 1 at the classes that a text has.
+        y_pred: float `[b, c]`, probabilities.
+        sample_weight: float `[b]`, or `None`.
+    """
+
+    def __init__(
+        self, thresholds: Any, average: str = "micro", name: str | None = None, dtype: Any = None
+    ) -> None:
+        super().__init__(average=average, threshold=0.5, name=name, dtype=dtype)
+        self.thresholds = tuple(thresholds)
+        self._build((None, len(self.thresholds)), (None, len(self.thresholds)))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Counts a batch."""
+        is_there = ops.cast(y_pred, "float32") >= np.asarray(self.thresholds, np.float32)
+        super().update_state(y_true, ops.cast(is_there, self.dtype), sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the class."""
+        return {
+            "thresholds": list(self.thresholds),
+            "average": self.average,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+
+def label_set_metrics(thresholds: Any) -> list[keras.metrics.Metric]:
+    """Makes `micro_f1` and `macro_f1` for labels as rows of 0 and 1.
+
+    Args:
+        thresholds: The probability from which a text has each class.
+    """
+    return [LabelSetF1Score(thresholds, of, name=f"{of}_f1") for of in ("micro", "macro")]

@@ -5,18 +5,17 @@ Letters: b batch, s sequence, H hidden, c classes.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from keras_hub.models import TextClassifier, TextClassifierPreprocessor
 
 from spanbert_tf.backbone import SpanBertBackbone
-from spanbert_tf.data.batching.labels import number_labels, number_tensor
+from spanbert_tf.data.batching.labels import number_label_sets, number_labels, number_tensor
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.label_sets import are_label_sets, encode_label_sets, label_strata
 from spanbert_tf.data.readers.tables import (
     Example,
     class_names_of,
@@ -24,72 +23,23 @@ from spanbert_tf.data.readers.tables import (
     read_examples,
     text_columns_of,
 )
-from spanbert_tf.features import LABELS, PROBABILITIES, Feature
-from spanbert_tf.metrics.classification import FIGURES, class_figures, classification_metrics
-from spanbert_tf.models.decoding import Decoder
+from spanbert_tf.features import LABEL_SETS, LABELS, PROBABILITIES, Feature
+from spanbert_tf.metrics import classification as metrics
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.text_preprocessor import TextPreprocessor, keep_buckets
 from spanbert_tf.settings import TextClassification, TextColumns
+from spanbert_tf.tasks.decoders.classes import (
+    ClassDecoder,
+    LabelSet,
+    Prediction,
+    checked_number,
+    numbers_of,
+    sets_of,
+    threshold_of_each,
+)
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one text.
-
-    Attributes:
-        label: Name of the most probable class.
-        score: Its probability, 0 to 1.
-        probabilities: The probability of each class by name, in the order of the classes.
-    """
-
-    label: str
-    score: float
-    probabilities: dict[str, float]
-
-    def __str__(self) -> str:
-        return f"{self.label}  {self.score:.3f}"
-
-
-@dataclass(frozen=True)
-class ClassDecoder(Decoder):
-    """Names the most probable class.
-
-    Attributes:
-        class_names: Names of the classes, in the order of their probabilities.
-    """
-
-    class_names: tuple[str, ...]
-
-    def answers(
-        self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
-    ) -> list[Prediction]:
-        """One answer a text, of `probabilities`, float `[r, c]`."""
-        answers = []
-        for row in decoded[PROBABILITIES.name]:
-            probabilities = dict(zip(self.class_names, row.tolist(), strict=True))
-            label = max(probabilities, key=probabilities.__getitem__)
-            answers.append(Prediction(label, probabilities[label], probabilities))
-        return answers
-
-    def serve(
-        self, decoded: dict[str, tf.Tensor], rows: Rows, columns: Sequence[tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """`label`, string `[b]`, `score`, float32 `[b]`, and `probabilities`, float32 `[b, c]`."""
-        probabilities = decoded[PROBABILITIES.name]
-        names = tf.constant(self.class_names)
-        return {
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "score": tf.reduce_max(probabilities, axis=-1),
-            PROBABILITIES.name: probabilities,
-        }
-
-    def served(self, outputs: dict[str, np.ndarray]) -> list[Prediction]:
-        """One answer a text."""
-        rows = outputs[PROBABILITIES.name]
-        return self.answers({PROBABILITIES.name: rows}, None, ())  # type: ignore[arg-type]
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -129,6 +79,9 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
     one vector for each text, dropout, and the classes' logits, which are float32 under every
     dtype policy.  `pooling="mean"` has the same head, so that the vector is all that differs.
 
+    With `activation="sigmoid"` classes do not exclude one another (multi-label classification): a
+    text has each whose probability reaches its threshold, and so several or none.
+
     Args:
         backbone: A `SpanBertBackbone`.
         num_classes: Number of classes c, at least 2.  `None`: as many as `class_names`.
@@ -139,12 +92,16 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             all final states, padding excluded, for encoders that were trained so, such as MiniLM.
         hidden_dim: Width of the head's dense layer.  `None`: the encoder's.
         dropout: Rate of dropout before the logits.
-        activation: Activation on the logits, such as `"softmax"`.  `None`: logits.
+        activation: Activation on the logits: `"softmax"`, or `"sigmoid"` where a text may have
+            several classes.  `None`: logits, of which answers take the softmax.
+        thresholds: With `activation="sigmoid"` the probability from which a text has a class, one
+            for all or a list of one for each; see `tune_thresholds`.
         **kwargs: `name`, `trainable`, `compile`.
 
     Raises:
         ValueError: There are fewer than 2 classes, `class_names` are not as many or not
-            different, `pooling` is unknown, or backbone and preprocessor do not fit each other.
+            different, `pooling` is unknown, `thresholds` are not as many or not between 0 and 1,
+            or backbone and preprocessor do not fit each other.
     """
 
     backbone_cls = SpanBertBackbone
@@ -157,7 +114,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
     signatures: ClassVar = {"serving_default": ("text",), "pairs": ("text", "pair")}
     decoder_cls = ClassDecoder
     decoded = (PROBABILITIES,)
-    figures = FIGURES
+    figures = metrics.FIGURES
 
     def __init__(
         self,
@@ -169,11 +126,12 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         hidden_dim: int | None = None,
         dropout: float = 0.1,
         activation: Any = None,
+        thresholds: float | Sequence[float] = 0.5,
         **kwargs: Any,
     ) -> None:
         if num_classes is None and class_names is not None:
             num_classes = len(class_names)
-        num_classes = _checked(num_classes, class_names)
+        num_classes = checked_number(num_classes, class_names)
         check_fit(backbone, preprocessor)
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -184,6 +142,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         self.hidden_dim = hidden_dim
         self.dropout = dropout
         self.activation = keras.activations.get(activation)
+        self.thresholds = threshold_of_each(thresholds, num_classes)
 
         self.pooled_dense = keras.layers.Dense(
             hidden_dim or backbone.hidden_dim,
@@ -209,6 +168,11 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether a text may have several classes, or none."""
+        return self.activation is keras.activations.sigmoid
+
+    @property
     def names_of_classes(self) -> list[str]:
         """`class_names`, or the classes' numbers where they have no names."""
         return list(self.class_names or map(str, range(self.num_classes)))
@@ -216,64 +180,111 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[Example]:
         """Reads labelled texts, or pairs, see `read_examples`."""
-        columns = reading or TextColumns()
-        return read_examples(path, columns.text_column, columns.pair_column, columns.label_column)
+        of = reading or TextColumns()
+        columns = (of.text_column, of.pair_column, of.label_column)
+        several = of.label_columns.split(",") if of.label_columns else ()
+        return read_examples(path, *columns, of.label_separator, several)
 
     @classmethod
     def head_arguments(cls, records: Sequence[Example], settings: Any) -> dict[str, Any]:
-        """The classes, and what settings say of the head."""
-        return {
+        """The classes, whether a text may have several, and what settings say of the head."""
+        head = {
             "class_names": class_names_of(records),
             "pooling": settings.pooling,
             "dropout": settings.dropout,
         }
+        if are_label_sets(records):
+            head |= {"activation": "sigmoid", "thresholds": settings.threshold}
+        return head
+
+    @classmethod
+    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
+        """Those of sets of labels where a text may have several."""
+        return metrics.LABEL_SET_FIGURES if head.get("activation") == "sigmoid" else cls.figures
 
     @classmethod
     def strata(cls, records: Sequence[Example]) -> np.ndarray:
-        """Each record's class."""
-        _, numbers = np.unique([str(record.label) for record in records], return_inverse=True)
-        return numbers
+        """Each record's class; of several the rarest one."""
+        return label_strata(records)
 
     def columns_of(self, records: Sequence[Example]) -> tuple[Columns, Any]:
         """The texts, or pairs of them, and the number of each label."""
         if self.class_names is None:
             raise ValueError("the classifier has no class names, so labels cannot be compared")
-        return text_columns_of(records), encode_labels(records, self.class_names)
+        encode = encode_label_sets if self.is_multi_label else encode_labels
+        return text_columns_of(records), encode(records, self.class_names)
 
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
-        """`y` as `fit` takes it: labels `[texts]`, integers in `[0, c)` or names of classes."""
-        return {LABELS: number_tensor("y", self._number(y), len(columns[0]))}
+        """`y` as `fit` takes it: labels `[texts]`, integers in `[0, c)` or names of classes.
 
-    def score(self, answers: Sequence[Prediction], records: Sequence[Any]) -> dict[str, float]:
-        """Accuracy, precision, recall and F1, see `metrics.classification`."""
-        numbers = {name: number for number, name in enumerate(self.names_of_classes)}
-        predicted = np.array([numbers[answer.label] for answer in answers])
-        return class_figures(
-            encode_labels(records, self.names_of_classes), predicted, self.num_classes
-        )
+        Where a text may have several classes: a list of names for each, or `[texts, c]` of 0 and 1.
+        """
+        feature = LABEL_SETS if self.is_multi_label else LABELS
+        return {feature: number_tensor("y", self._number(y), len(columns[0]))}
+
+    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
+        """Accuracy, precision, recall and F1, or the figures of sets of labels.
+
+        See `class_figures` and `label_set_figures` in `metrics.classification`.
+        """
+        names = self.names_of_classes
+        if self.is_multi_label:
+            gold = encode_label_sets(records, names) > 0
+            return metrics.label_set_figures(gold, sets_of(answers, names))
+        numbers = encode_labels(records, names)
+        return metrics.class_figures(numbers, numbers_of(answers, names), len(names))
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """Probabilities, float32 `[b, c]`."""
         outputs = ops.cast(outputs, "float32")
         if self.activation is keras.activations.linear:
             outputs = ops.softmax(outputs)
-        elif self.activation is not keras.activations.softmax:
+        elif self.activation is not keras.activations.softmax and not self.is_multi_label:
             raise ValueError(
-                "expected a classifier whose activation is None or softmax, as its classes exclude "
-                f"one another; received {keras.activations.serialize(self.activation)!r}"
+                "expected a classifier whose activation is None, softmax or sigmoid, which give "
+                f"probabilities; received {keras.activations.serialize(self.activation)!r}"
             )
         return {PROBABILITIES.name: outputs}
 
     @property
     def decoder(self) -> ClassDecoder:
         """What names the classes."""
-        return ClassDecoder(tuple(self.names_of_classes))
+        thresholds = self.thresholds if self.is_multi_label else None
+        return ClassDecoder(tuple(self.names_of_classes), thresholds)
+
+    def tune_thresholds(self, x: Any, y: Any, batch_size: int | None = None) -> tuple[float, ...]:
+        """Sets for each class the threshold at which its F1 is the highest.
+
+        Args:
+            x: Texts, as for `predict`, that the classifier was not trained on.
+            y: Their labels, as for `fit`.
+            batch_size: As for `predict`.
+
+        Returns:
+            `thresholds`.  Metrics have the old ones until `compile` is called again.
+
+        Raises:
+            ValueError: Classes exclude one another, or labels do not fit the texts.
+        """
+        if not self.is_multi_label:
+            raise ValueError("only a classifier of activation='sigmoid' has thresholds")
+        probabilities = self.predict(x, batch_size, verbose=0)
+        gold = np.asarray(number_tensor("y", self._number(y), len(probabilities)))
+        self.thresholds = tuple(metrics.best_thresholds(gold > 0, probabilities))
+        self.forget_graphs()
+        return self.thresholds
 
     def compile_defaults(self) -> dict[str, Any]:
-        """Sparse categorical cross-entropy; `accuracy`, `precision`, `recall` and `f1`."""
-        return {"loss": "auto", "metrics": classification_metrics(self.num_classes)}
+        """Sparse categorical cross-entropy; `accuracy`, `precision`, `recall` and `f1`.
 
-    def classify(self, x: Any, batch_size: int | None = None) -> Any:
+        Where a text may have several classes binary cross-entropy; `micro_f1` and `macro_f1`.
+        """
+        if self.is_multi_label:
+            loss = keras.losses.BinaryCrossentropy()
+            return {"loss": loss, "metrics": metrics.label_set_metrics(self.thresholds)}
+        return {"loss": "auto", "metrics": metrics.classification_metrics(self.num_classes)}
+
+    def classify(self, x: Any, batch_size: int | None = None) -> Prediction | LabelSet | list[Any]:
         """Names the class of each text, with probabilities.
 
         Args:
@@ -281,8 +292,9 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             batch_size: As for `predict`.
 
         Returns:
-            A `Prediction` for a string, a list of them for several, in their order.  Classes
-            without names are numbered from `"0"`.
+            A `Prediction`, or where a text may have several classes a `LabelSet`, for a string, a
+            list of them for several, in their order.  Classes without names are numbered from
+            `"0"`.
         """
         return self.answer(x, batch_size)
 
@@ -290,6 +302,8 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         return super().preprocess_samples(x, self._number(y), sample_weight)
 
     def _number(self, y: Any) -> Any:
+        if self.is_multi_label:
+            return number_label_sets(y, self.num_classes, self.class_names)
         return number_labels(y, self.num_classes, self.class_names)
 
     @classmethod
@@ -307,6 +321,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         """
         if "num_classes" in kwargs:
             kwargs.setdefault("class_names", None)
+            kwargs.setdefault("thresholds", 0.5)
         return super().from_preset(preset, load_weights, **kwargs)
 
     @classmethod
@@ -315,7 +330,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         # beside the old names, which no longer mean anything.
         names = config.get("class_names")
         if names is not None and len(names) != config["num_classes"]:
-            config = {**config, "class_names": None}
+            config = {**config, "class_names": None, "thresholds": 0.5}
         return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
@@ -327,17 +342,5 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout,
             "activation": keras.activations.serialize(self.activation),
+            "thresholds": list(self.thresholds),
         }
-
-
-def _checked(num_classes: int | None, class_names: Sequence[str] | None) -> int:
-    """The number of classes, if what the head is made of fits."""
-    if num_classes is None or num_classes < 2:
-        raise ValueError(f"`num_classes` must be at least 2, but is {num_classes}.")
-    if class_names is not None and (
-        len(class_names) != num_classes or len(set(class_names)) != num_classes
-    ):
-        raise ValueError(
-            f"`class_names` must be {num_classes} different names, but are {list(class_names)}."
-        )
-    return num_classes

@@ -18,7 +18,7 @@ from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.rows import Rows, with_special_tokens
 from spanbert_tf.data.batching.windows import cut_windows, plan_windows
 from spanbert_tf.data.readers.entities import TaggedText, read_entities
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tag_numbers import legal_moves, numbered_spans, tag_words
 from spanbert_tf.features import TAG_SCORES, TAGS, WORD_STARTS, Feature
 from spanbert_tf.layers.crf import LinearChainCRF

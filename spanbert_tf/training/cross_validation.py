@@ -108,5 +108,5 @@ def cross_validate(
                     f"stopped in fold {fold + 1} of {folds}; nothing is kept of it.{done}"
                 ) from None
             measured = run.model.assess(unseen)
-        figures.append({name: measured[name] for name in of.figures})
+        figures.append({name: value for name, value in measured.items() if name != "loss"})
     return CrossValidation(figures)

@@ -156,7 +156,7 @@ def finetune(
     sizes: dict[str, Any] = {"train_size": len(parts[0]), "validation_size": len(parts[1])}
     if settings.patience is not None and not parts[1]:
         raise ValueError("`patience` needs validation data, but there is none.")
-    checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, settings, parts[1]))
+    checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, head, settings, parts[1]))
     extra = [*callbacks, *_tensorboard(tensorboard)]
     checkpoint.open(resume, overwrite)
     try:
@@ -201,9 +201,11 @@ def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
     return of.settings_cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
 
 
-def _monitor(of: type[SpanBertTask], settings: FineTuning, validation: Sequence[Any]) -> Any:
+def _monitor(
+    of: type[SpanBertTask], head: dict[str, Any], settings: FineTuning, validation: Sequence[Any]
+) -> Any:
     """Key of the logs that tells which epoch is best; `None` without validation data."""
-    known = (*of.figures, "loss")
+    known = (*of.figures_of(head), "loss")
     name = (settings.monitor or known[0]).removeprefix("val_")
     if name not in known:
         raise ValueError(f"`monitor` must be one of {known}, but is {settings.monitor!r}.")

@@ -35,7 +35,7 @@ from spanbert_tf.data.corpus.shards import (
     read_manifest,
     sound_shards,
 )
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.features import TOKEN_IDS
 
 SPECIAL_TOKENS = 2  # [CLS] and [SEP] of each block

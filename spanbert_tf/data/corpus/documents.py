@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 from spanbert_tf.data.corpus.settings import CorpusSettings
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.normalization import IDEOGRAPHS, PUNCTUATION, SPACES
 
 SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")

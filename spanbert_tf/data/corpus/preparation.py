@@ -49,7 +49,7 @@ from spanbert_tf.data.corpus.shards import (
     write_manifest,
     write_vocabulary,
 )
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 
 if TYPE_CHECKING:
     from spanbert_tf.data.corpus.shard_writer import MakeTokenizer, ShardWriter

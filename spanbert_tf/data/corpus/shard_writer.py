@@ -15,7 +15,7 @@ from spanbert_tf.atomic_files import atomic_file
 from spanbert_tf.data.corpus.blocks import cut_blocks, starts_word
 from spanbert_tf.data.corpus.documents import LINE_PART, ShardText
 from spanbert_tf.data.corpus.shards import Shard, Statistics, file_sha256, save_statistics
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.features import TOKEN_IDS
 
 MakeTokenizer = Callable[[Sequence[str], bool], Any]

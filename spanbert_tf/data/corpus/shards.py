@@ -26,7 +26,7 @@ import numpy as np
 
 from spanbert_tf.atomic_files import atomic_file
 from spanbert_tf.data.corpus.settings import CorpusSettings
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
 
 FORMAT = 1

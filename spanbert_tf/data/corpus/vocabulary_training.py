@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spanbert_tf.data.corpus.documents import corpus_files, read_documents
 from spanbert_tf.data.corpus.settings import CorpusSettings
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.normalization import CONTINUATION, SPECIAL_TOKENS
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from spanbert_tf.data.readers.tables import DataError, quote, read_lines
+from spanbert_tf.data.readers.lines import DataError, quote, read_lines
 from spanbert_tf.data.readers.tags import is_tag
 
 _DOCUMENT_BORDER = "-DOCSTART-"

@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from spanbert_tf.data.readers.conll import TaggedWords, read_tagged_words
-from spanbert_tf.data.readers.tables import DataError, quote, read_json_lines, suffix_of
+from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
+from spanbert_tf.data.readers.tables import read_json_lines
 from spanbert_tf.data.readers.tags import Span, TagError, detect_scheme, is_tag, spans_of
 
 JSON_SUFFIXES = (".jsonl", ".json")

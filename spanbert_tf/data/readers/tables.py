@@ -6,15 +6,24 @@ a CSV field may be quoted, and may then hold commas and line breaks.
 """
 
 import csv
-import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from spanbert_tf.data.readers.label_sets import (
+    Labels,
+    label_sets_of,
+    labels_of_columns,
+    labels_of_value,
+    unknown_label,
+)
+from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
 
 TEXT_COLUMNS = ("text", "sentence", "review", "sentence1", "text_a", "premise", "question1")
 PAIR_COLUMNS = ("sentence2", "text_pair", "text_b", "pair", "hypothesis", "question2")
@@ -24,10 +33,6 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by column
 
 
-class DataError(ValueError):
-    """A file, or a line of one, is not what a reader expects."""
-
-
 @dataclass(frozen=True, slots=True)
 class Example:
     """One text, or pair of texts, with its label.
@@ -35,14 +40,15 @@ class Example:
     Attributes:
         text: The text, or the first one of a pair.
         pair: The second text, or `None`.
-        label: Name of its class; `None` where the file was read for prediction.
+        label: Name of its class; a tuple of names where texts may have several, or none; `None`
+            where the file was read for prediction.
         line: Number of the line where it starts, from 1.
         path: The file that it is from.
     """
 
     text: str
     pair: str | None
-    label: str | None
+    label: str | Labels | None
     line: int
     path: str = ""
 
@@ -52,6 +58,8 @@ def read_examples(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
+    label_columns: Sequence[str] = (),
 ) -> list[Example]:
     """Reads labelled examples from a `.tsv`, `.csv` or `.jsonl` file, plain or `.gz`.
 
@@ -62,7 +70,11 @@ def read_examples(
         pair_column: The same for the second text.  `None`: the first of `PAIR_COLUMNS`; a file
             that has none of them holds single texts.
         label_column: The same for the label.  `None`: the first of `LABEL_COLUMNS`.  Labels are
-            strings (or, in JSON lines, integers); spaces around them do not count.
+            strings (or, in JSON lines, integers); spaces around them do not count.  A list, in JSON
+            lines, is of the labels of a text that may have several.
+        label_separator: What parts the labels of a text that may have several.
+        label_columns: Names of columns that are labels: 1 where the text has it, 0 where not.  They
+            take the place of `label_column`.
 
     Returns:
         The examples in the order of the file.
@@ -73,12 +85,22 @@ def read_examples(
     """
     path = Path(path)
     columns = {"text": text_column, "pair": pair_column, "label": label_column}
+    if label_columns:
+        del columns["label"]
     examples = []
-    for line, text, pair, label in _fields(path, columns):
+    for line, record, text, pair, label in _fields(path, columns):
+        try:
+            if label_columns:
+                label = labels_of_columns(record, label_columns)
+            else:
+                label = labels_of_value(label, label_separator)
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: {error}.") from error
         for name, value in (("text", text), ("second text", pair), ("label", label)):
-            if value is not None and not value.strip():
+            if isinstance(value, str) and not value.strip():
                 raise DataError(f"{path}, line {line}: the {name} is empty.")
-        examples.append(Example(text, pair, str(label).strip(), line, str(path)))
+        label = label.strip() if isinstance(label, str) else label
+        examples.append(Example(text, pair, label, line, str(path)))
     return examples
 
 
@@ -92,7 +114,7 @@ def read_texts(
     with the file.
 
     Args:
-        path: The file.
+        path: The file; `-` is standard input, plain text.
         text_column: As in `read_examples`.
         pair_column: As in `read_examples`.
 
@@ -105,7 +127,7 @@ def read_texts(
     path = Path(path)
     if suffix_of(path) in SUFFIXES:
         fields = _fields(path, {"text": text_column, "pair": pair_column})
-        return [Example(text, pair, None, line, str(path)) for line, text, pair, _ in fields]
+        return [Example(text, pair, None, line, str(path)) for line, _, text, pair, _ in fields]
     lines = [Example(text, None, None, line, str(path)) for line, text in read_lines(path)]
     if not lines:
         raise DataError(f"{path}: the file is empty; expected one text a line.")
@@ -118,7 +140,7 @@ def class_names_of(examples: Sequence[Example]) -> list[str]:
     Raises:
         DataError: There are fewer than two.
     """
-    names = sorted({example.label for example in examples if example.label is not None})
+    names = sorted({label for example in examples for label in label_sets_of([example])[0]})
     if len(names) < 2:
         where = examples[0].path if examples else "no examples"
         raise DataError(f"{where}: expected at least two different labels, found {names}.")
@@ -131,15 +153,10 @@ def encode_labels(examples: Sequence[Example], class_names: Sequence[str]) -> np
     Raises:
         DataError: A label is not among `class_names`.
     """
-    numbers: dict[str | None, int] = {name: number for number, name in enumerate(class_names)}
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(class_names)}
     for example in examples:
         if example.label not in numbers:
-            known = ", ".join(map(quote, class_names[:10]))
-            known += f" and {len(class_names) - 10} more" if len(class_names) > 10 else ""
-            raise DataError(
-                f"{example.path}, line {example.line}: unknown label {quote(example.label)}; "
-                f"expected one of {known}."
-            )
+            raise unknown_label(example, example.label, class_names)
     return np.array([numbers[example.label] for example in examples], np.int32)
 
 
@@ -161,29 +178,32 @@ def text_columns_of(examples: Sequence[Example]) -> list[list[str]]:
 
 def _fields(
     path: Path, columns: dict[str, str | None]
-) -> Iterator[tuple[int, str, str | None, str | None]]:
-    """Yields line, text, pair and label of each record of a TSV, CSV or JSON lines file."""
+) -> Iterator[tuple[int, dict[str, object], str, str | None, Any]]:
+    """Yields line, record, text, pair and label of each record of a TSV, CSV or JSON lines file."""
     readers = {".tsv": _tsv_records, ".csv": _csv_records, ".jsonl": read_json_lines}
     if suffix_of(path) not in readers:
         raise DataError(f"{path}: expected a file named {', '.join(SUFFIXES)}, or one of them .gz.")
-    names: dict[str, str | None] = {}
-    for line, record in readers[suffix_of(path)](path):
-        if not names:
-            names = _find_columns(path, line, list(record), columns)
+    records = list(readers[suffix_of(path)](path))
+    if not records:
+        raise DataError(f"{path}: the file holds no examples; expected a header row and rows.")
+    # Of all records: in JSON lines the first may lack a key that later ones have.
+    found = list(dict.fromkeys(chain.from_iterable(record for _, record in records)))
+    names = _find_columns(path, records[0][0], found, columns)
+    for line, record in records:
         values = {
             role: None if name is None else _string(path, line, record, name, role == "label")
             for role, name in names.items()
         }
-        yield line, str(values["text"]), values.get("pair"), values.get("label")
-    if not names:
-        raise DataError(f"{path}: the file holds no examples; expected a header row and rows.")
+        yield line, record, str(values["text"]), values.get("pair"), values.get("label")
 
 
-def _string(path: Path, line: int, record: dict[str, object], name: str, is_label: bool) -> str:
-    """Gives the string under a key of a record, which JSON does not promise."""
+def _string(path: Path, line: int, record: dict[str, object], name: str, is_label: bool) -> Any:
+    """Gives the string, or the list of labels, under a key, which JSON does not promise."""
     if name not in record:
         raise DataError(f"{path}, line {line}: the key {quote(name)} is missing.")
     value = record[name]
+    if is_label and isinstance(value, list):
+        return value
     if is_label and type(value) is int:  # not bool, which is an int too
         return str(value)
     if not isinstance(value, str):
@@ -281,41 +301,3 @@ def read_json_lines(path: Path) -> Iterator[Record]:
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {line}: expected an object, found {quote(record)}.")
         yield line, record
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields number and text of each line, without its line break, of a file, plain or `.gz`.
-
-    Lines end at line feeds only: characters such as U+2028 belong to the text.
-
-    Raises:
-        DataError: The file cannot be read, or a line is not UTF-8 or holds a NUL byte.
-    """
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if "\0" in text:
-                    raise DataError(f"{path}, line {number}: a NUL byte; expected UTF-8 text.")
-                yield number, text
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file.") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: expected a file, found a folder.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, line {number}: not UTF-8: {error}.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read after line {number}: {error}.") from error
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that tells the format: `.tsv` of `reviews.TSV.gz`."""
-    path = Path(path.stem) if path.suffix.lower() == ".gz" else path
-    return path.suffix.lower()
-
-
-def quote(value: object) -> str:
-    """Shows a value in a message, cut short where it is long."""
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:80]}..."

@@ -57,6 +57,15 @@ def test_pairs_named_columns_and_line_numbers(tmp_path):
     assert triples(read_examples(path, "x", "gold", "sentence2"))[1] == ("3", "0", "e")
 
 
+def test_json_lines_of_which_only_later_ones_are_pairs(tmp_path):
+    lone, pair = '{"text": "a", "label": "x"}\n', '{"text": "a", "text_pair": "b", "label": "x"}\n'
+    for content, line in ((lone + pair, 1), (pair + lone, 2), (pair + pair + lone, 3)):
+        for read in (read_examples, read_texts):
+            with pytest.raises(DataError, match=f"line {line}: the key 'text_pair' is missing"):
+                read(write(tmp_path, "a.jsonl", content))
+    assert [of.pair for of in read_examples(write(tmp_path, "a.jsonl", pair * 2))] == ["b", "b"]
+
+
 def test_json_labels_may_be_integers(tmp_path):
     path = write(tmp_path, "a.jsonl", '{"text": "a", "label": 3, "more": [1]}')
     assert triples(read_examples(path)) == [("a", None, "3")]
