@@ -180,7 +180,8 @@ def check_finite(tensors: Iterable[tuple[str, Any]], where: object) -> None:
     wrong = []
     for name, tensor in tensors:
         array = np.asarray(tensor)
-        if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+        # "V" is bfloat16's.
+        if array.dtype.kind in "fV" and not np.isfinite(array).all():
             wrong.append(name)
     if wrong:
         listed = ", ".join(sorted(wrong)[:10]) + (" ..." if len(wrong) > 10 else "")

@@ -47,8 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\nspanbert-tf: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return 1
-    except (ValueError, ArithmeticError, OSError, ImportError) as error:
-        if debug:
+    except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
+        # Of the last kind only what `Path.resolve` has for a link that leads back to itself.
+        if debug or (isinstance(error, RuntimeError) and "Symlink loop" not in str(error)):
             raise
         # Notes say what was kept of the work.  Options are what a command has for arguments.
         message = "\n".join([str(error), *getattr(error, "__notes__", [])])

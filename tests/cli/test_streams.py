@@ -91,3 +91,11 @@ def test_output_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         patch.setattr(sys, "stdout", None)
         assert main(["predict", "x", "a"]) == 1
     assert "standard output is closed" in capsys.readouterr().err
+
+
+def test_a_link_that_leads_back_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for words in (["predict", "x", "--input", str(loop)], ["convert", "x", str(loop)]):
+        assert main(words) == 1
+        assert "loop" in capsys.readouterr().err
