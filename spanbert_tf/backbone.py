@@ -10,6 +10,7 @@ from keras import ops
 from keras_hub.models import Backbone
 
 from spanbert_tf.features import ENCODER_FEATURES, POSITION_IDS
+from spanbert_tf.keras_internals import write_weights
 from spanbert_tf.layers.attention import attention_bias, packed_attention_bias
 from spanbert_tf.layers.embeddings import CheckedIds, PositionAndSegmentEmbedding
 from spanbert_tf.layers.kernels.gathering import take_positions
@@ -305,6 +306,15 @@ class SpanBertBackbone(Backbone):
         if load_weights:
             check_weights(preset, backbone)
         return backbone
+
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
+    ) -> None:
+        """Writes weights, as `keras.Model.save_weights`; a full disk is an `OSError`."""
+        if str(filepath).endswith(".weights.h5") and overwrite and max_shard_size is None:
+            write_weights(self, filepath)
+        else:
+            super().save_weights(filepath, overwrite, max_shard_size)
 
     def save_to_preset(self, preset_dir: Any, max_shard_size: float | None = 10) -> None:
         """Writes a preset; see `keras_hub.models.Backbone.save_to_preset`.

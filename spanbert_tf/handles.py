@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from spanbert_tf.atomic_files import tidy
 from spanbert_tf.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.checkpoints import hugging_face
 from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, PRESET_TASK_FILE
@@ -131,6 +132,13 @@ def find(handle: AnyHandle | None) -> Handle:
     return _in_folder(_existing_folder(source), source)
 
 
+def path_of(handle: AnyHandle | None) -> str | None:
+    """The path that a handle may be, for `check_outputs`; nothing is looked for or downloaded."""
+    if handle is None:
+        return None
+    return handle.path if isinstance(handle, Handle) else os.fspath(handle)
+
+
 def _in_folder(folder: Path, source: str) -> Handle:
     kind = _kind_of_folder(folder, source)
     # Absolute: a relative "spanbert_mini" would be a size, or a preset of KerasHub's, to others.
@@ -196,6 +204,8 @@ def _named_task(path: Path) -> str | None:
 
 def _existing_folder(source: str) -> Path:
     folder = Path(os.path.expanduser(source)).absolute()
+    if not os.path.lexists(folder):  # A process that was replacing it may have been killed.
+        tidy(folder.parent)
     try:
         os.listdir(folder)
     except NotADirectoryError as error:

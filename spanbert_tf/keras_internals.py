@@ -1,7 +1,9 @@
 """What leans on private names of Keras and KerasHub, with a test that notices when one changes."""
 
+import io
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,36 @@ def share_variables(model: keras.layers.Layer, variables: Mapping[str, Any]) -> 
             for name in names:
                 setattr(layer, name, shared)
             layer._tracker.lock()
+
+
+def write_weights(
+    model: keras.Model, path: str | os.PathLike[str], objects_to_skip: Iterable[Any] = ()
+) -> None:
+    """Writes a `.weights.h5` file as `keras.saving.save_weights` does, by way of the memory.
+
+    HDF5 ends the whole process (SIGSEGV) where the disk is full.
+
+    Args:
+        model: A model that is built.
+        path: The file.
+        objects_to_skip: Layers, metrics and optimizers whose variables are left out.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from keras.src.saving import saving_lib
+
+    file = io.BytesIO()
+    store = saving_lib.H5IOStore(file, mode="w")
+    saving_lib._save_state(
+        model,
+        weights_store=store,
+        assets_store=None,
+        inner_path="",
+        visited_saveables={id(each) for each in objects_to_skip},
+    )
+    store.close()
+    Path(path).write_bytes(file.getbuffer())
 
 
 def preset_file(preset: str, name: str) -> Path | None:

@@ -4,11 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.atomic_files import atomic_file, atomic_folder, tidy
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -153,16 +154,86 @@ def test_a_link_stays_a_link(old: Path):
     assert contents(old) == {"config.json": "new"}
 
 
-def test_killed_process_leaves_no_half_folder_under_the_name(old: Path):
-    source = (
-        "import os, sys\n"
-        "from spanbert_tf.atomic_files import atomic_folder\n"
-        "with atomic_folder(sys.argv[1], overwrite=True) as folder:\n"
-        "    (folder / 'half').write_text('new')\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    outcome = subprocess.run([sys.executable, "-c", source, str(old)])
-    assert outcome.returncode == -9
+# Writes a folder once for each call of the file system, killed at the next one each time.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from spanbert_tf.atomic_files import atomic_folder
+
+def killing(count):
+    def wrap(function):
+        def call(*args, **kwargs):
+            nonlocal count
+            if count == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count -= 1
+            return function(*args, **kwargs)
+        return call
+    for name in ("mkdir", "open", "rename", "rmdir", "unlink", "fsync"):
+        setattr(os, name, wrap(getattr(os, name)))
+
+for count in range(1000):
+    pid = os.fork()
+    if not pid:
+        killing(count)
+        with atomic_folder(sys.argv[1], overwrite=True) as folder:
+            (folder / "a").write_text(f"new {count}")
+            (folder / "b").write_text(f"new {count}")
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    found = [Path(sys.argv[1], name) for name in "ab"]
+    print(status, *(path.read_text() if path.exists() else None for path in found), sep=",")
+    if status == 0:
+        break
+"""
+
+
+def test_a_killed_process_leaves_the_old_folder_or_the_new_one(tmp_path: Path):
+    path = tmp_path / "model"
+    path.mkdir()
+    for name in "ab":
+        (path / name).write_text("old")
+    command = [sys.executable, "-c", KILLED, str(path)]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True)
+    *killed, last = outcome.stdout.splitlines()
+    assert last.startswith("0,new")
+    assert len(killed) > 10
+    assert all(line.startswith("9,") for line in killed)
+    one, two = zip(*(line.split(",")[1:] for line in killed), strict=True)
+    assert one == two  # Whole, or not there between two renames.
+    assert "None" in one
+    assert "new" in one[-1]
+    # It is found again by the next.
+    assert ("None", "None") not in pairwise(one)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_what_was_being_replaced_is_found(old: Path):
+    hidden = old.parent / ".replaced-0123456789abcdef-model"
+    old.rename(hidden)
+    with pytest.raises(FileExistsError, match="model exists"), atomic_folder(old):
+        pytest.fail("the body ran")
+    assert contents(old.parent) == {"model/assets/vocab.txt": "old"}
+
+
+def test_leftovers_are_tidied_up_but_not_those_of_others(old: Path):
+    abandoned = (".incomplete-0123456789abcdef-model", ".incomplete-0123456789abcdef")
+    others = (".incomplete-mine", ".incomplete-0123", ".replaced-0123456789abcdef", "incomplete-0")
+    for name in (*abandoned, ".replaced-0123456789abcdef-model", *others):
+        (old.parent / name).mkdir()
+        (old.parent / name / "half").write_text("half")
+    with atomic_folder(old.parent / "in_use") as living:
+        tidy(old.parent)
+        assert {*os.listdir(old.parent)} == {"model", living.name, *others}
     assert contents(old) == {"assets/vocab.txt": "old"}
-    (leftover,) = set(os.listdir(old.parent)) - {"model"}
-    assert leftover.startswith(".incomplete-")
+
+
+def test_leftovers_of_files_are_tidied_up(tmp_path: Path):
+    for name in ("vocab.txt", "other.txt"):
+        (tmp_path / f".incomplete-0123456789abcdef-{name}").write_text("half")
+    with atomic_file(tmp_path / "vocab.txt") as path:
+        path.write_text("new")
+    assert contents(tmp_path) == {
+        ".incomplete-0123456789abcdef-other.txt": "half",
+        "vocab.txt": "new",
+    }

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.conversion_table import (
     MLM_PREFIX,
@@ -40,9 +38,11 @@ from spanbert_tf.checkpoints.tensors import (
     foreign_tensors,
     known_tensors,
     own_weights,
+    write_tensors,
 )
 from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.foreign_files import CheckpointError, Schema, check_size, integer, problems, rate
+from spanbert_tf.output_folders import output_folder, size_of_weights
 from spanbert_tf.preset_files import implied_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
@@ -171,11 +171,11 @@ def save_hugging_face(
         overwrite: Whether a folder that exists is replaced.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         CheckpointError: The backbone is quantized, or vocabulary and backbone do not match; a
             `ValueError`.
     """
-    with atomic_folder(path, overwrite) as folder:
+    with output_folder(path, overwrite, size_of_weights(model.weights)) as folder:
         write_hugging_face(model, tokenizer, folder)
 
 
@@ -197,7 +197,7 @@ def write_hugging_face(
         if pretrainer.sbo_head is not None:
             paths = ", ".join(variable.path for variable in own_weights(pretrainer.sbo_head))
             _log.warning("dropped, as BERT has no span boundary objective: %s", paths)
-    save_file(tensors, folder / SAFETENSORS_FILE, metadata={"format": "pt"})
+    write_tensors(tensors, folder / SAFETENSORS_FILE, {"format": "pt"})
     config = {
         **SETTINGS,
         **{theirs: getattr(backbone, ours) for ours, theirs in SIZES.items()},

@@ -1,13 +1,17 @@
 """Tensors of a checkpoint to the variables of a model and back, by the conversion table."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.conversion_table import (
@@ -24,6 +28,21 @@ from spanbert_tf.foreign_files import CheckpointError, check_finite
 _log = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray]
+
+
+def write_tensors(tensors: Tensors, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a `.safetensors` file.
+
+    Raises:
+        OSError: It cannot be written, such as on a full disk.
+    """
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def known_tensors(tensors: Tensors, folder: Any, *, with_head: bool) -> Tensors:

@@ -45,11 +45,14 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.export.serving import export_task
     from spanbert_tf.export.task_loading import load_task
     from spanbert_tf.handles import Kind, find
+    from spanbert_tf.output_folders import check_outputs
     from spanbert_tf.tasks import FINE_TUNED_TASKS
     from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 
-    handle = find(arguments.source)
     destination, overwrite = arguments.destination, arguments.overwrite
+    outputs = [each for each in (destination, arguments.preprocessor) if each is not None]
+    check_outputs(outputs, overwrite, [arguments.source])
+    handle = find(arguments.source)
     if handle.task in FINE_TUNED_TASKS:
         if handle.kind is not Kind.PRESET:
             raise ValueError(

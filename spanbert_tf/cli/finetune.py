@@ -53,7 +53,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--tensorboard", action="store_true", help="write TensorBoard logs into the output folder"
     )
     add_overwrite(model)
-    model.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    model.add_argument(
+        "--resume", action="store_true", help="refuse to begin anew if no run was stopped"
+    )
     add_settings(command, reading_class, "how files are read")
     add_settings(command, settings_class)
 
@@ -74,6 +76,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     )
     encoder = arguments.encoder or default_encoder()
     if arguments.folds is not None:
+        _refuse_without_use(arguments)
         with progress() as verbose:
             crossed = cross_validate(
                 settings,
@@ -150,6 +153,16 @@ def show(result: dict[str, Any]) -> str:
             f'  spanbert-tf predict {result["saved_model"]} "..."',
         ]
     )
+
+
+def _refuse_without_use(arguments: Namespace) -> None:
+    names = ("validation", "test", "resume", "tensorboard")
+    useless = [f"--{name}" for name in names if getattr(arguments, name)]
+    if useless:
+        raise ValueError(
+            f"--folds cross-validates on --train alone and keeps no model: leave out "
+            f"{', '.join(useless)}"
+        )
 
 
 def _classes(task: str) -> tuple[type, type]:

@@ -48,8 +48,10 @@ def add_arguments(command: Any, words: list[str]) -> None:
 def run(arguments: Namespace) -> dict[str, Any]:
     """Prepares a corpus, in processes of this machine or by a Beam runner."""
     from spanbert_tf.data.corpus.preparation import prepare_corpus
+    from spanbert_tf.output_folders import check_places
     from spanbert_tf.tokenization.vocabulary import read_vocabulary
 
+    check_places([arguments.output], [*arguments.paths, arguments.vocabulary])
     prepare: Any = prepare_corpus
     options: dict[str, Any] = {"workers": arguments.workers, "progress": _show_progress}
     if arguments.runner:

@@ -46,7 +46,6 @@ def add_arguments(command: Any, words: list[str]) -> None:
 
 def run(arguments: Namespace) -> dict[str, Any]:
     """Pretrains an encoder and exports it with its heads."""
-    from spanbert_tf.export.hub import export_encoder
     from spanbert_tf.training.checkpoints import Interrupted
     from spanbert_tf.training.pretraining import pretrain
     from spanbert_tf.training.pretraining.workers import Workers
@@ -60,6 +59,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
             encoder=arguments.encoder,
             output=arguments.output,
             run_options=settings_from(RunOptions, arguments),
+            saved_model=served_folder,
             overwrite=arguments.overwrite,
             skip_bad_shards=arguments.skip_bad_shards,
             tensorboard=arguments.tensorboard,
@@ -68,9 +68,6 @@ def run(arguments: Namespace) -> dict[str, Any]:
         )
     except Interrupted as interrupted:
         raise KeyboardInterrupt(f"{interrupted}\nTo go on, give the same command again.") from None
-    if workers.is_chief:
-        tokenizer = trained.pretrainer.preprocessor.tokenizer
-        export_encoder(trained.pretrainer, tokenizer, served_folder, overwrite=True)
     return {
         "preset": str(trained.folder),
         "saved_model": str(served_folder) if workers.is_chief else None,

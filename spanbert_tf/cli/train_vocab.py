@@ -27,7 +27,9 @@ def run(arguments: Namespace) -> dict[str, Any]:
     """Learns a vocabulary and writes it."""
     from spanbert_tf.atomic_files import atomic_file
     from spanbert_tf.data.corpus.vocabulary_training import train_vocabulary
+    from spanbert_tf.output_folders import check_places
 
+    check_places([arguments.output], arguments.paths)
     if arguments.output.exists() and not arguments.overwrite:
         raise FileExistsError(
             f"{arguments.output} exists: choose another --output or --overwrite it"

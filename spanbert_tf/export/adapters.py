@@ -15,10 +15,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints.tensors import write_tensors
 from spanbert_tf.export.encoder_identity import EncoderIdentity, identify, locate, sha256_of_pieces
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.text_task import DESCRIPTION, description_of
@@ -38,6 +38,7 @@ from spanbert_tf.handles import ADAPTER_FILE, AnyHandle, Kind, find
 from spanbert_tf.keras_internals import share_variables
 from spanbert_tf.models.lora import head_weights, lora_layers
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.output_folders import output_folder
 from spanbert_tf.preset_files import BACKBONE, implied_weights
 from spanbert_tf.tasks import task_class
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
@@ -92,7 +93,7 @@ def save_adapter(
         dtype: `"float32"`, or `"float16"`: half the size, at a loss of exactness.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError: `path` exists and `overwrite` is false, or see `output_folder`.
         ValueError: The task has no preprocessor or no adapter, or one of different ranks; a frozen
             weight is not the encoder's; a value is infinite or no number, in float16 for one; or
             `dtype` is unknown.
@@ -119,8 +120,9 @@ def save_adapter(
             for name, variable in _variables(task, lora["variables"]).items()
         }
     _refuse(_not_finite(tensors), f"the adapter cannot be written as {dtype}")
-    with atomic_folder(path, overwrite) as folder:
-        save_file(tensors, folder / TENSORS_FILE)
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    with output_folder(path, overwrite, size) as folder:
+        write_tensors(tensors, folder / TENSORS_FILE)
         text = json.dumps(description, indent=2, ensure_ascii=False)
         (folder / ADAPTER_FILE).write_text(f"{text}\n", "utf-8")
 

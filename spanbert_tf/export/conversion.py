@@ -4,10 +4,10 @@ import logging
 import os
 from pathlib import Path
 
-from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.checkpoints.convert import write_hugging_face
 from spanbert_tf.export.loading import load_with_heads
-from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Kind, find
+from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Kind, find, path_of
+from spanbert_tf.output_folders import check_outputs, output_folder, size_of_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 
 _log = logging.getLogger(__name__)
@@ -31,16 +31,19 @@ def convert(
         `keras_hub.models.TextClassifier.from_preset(folder, num_classes=2)`.
 
     Raises:
-        FileExistsError: `destination` exists and `overwrite` is false.
-        ValueError: The source is damaged, or of a kind that cannot be converted; see
-            `load_hugging_face`, `restore_encoder` and `save_hugging_face`.
+        FileExistsError: `destination` exists and `overwrite` is false, or it holds what this
+            package did not write.
+        ValueError: `destination` is the source, holds it or lies in it.  The source is damaged, or
+            of a kind that cannot be converted; see `load_hugging_face`, `restore_encoder` and
+            `save_hugging_face`.
         FileNotFoundError, ConnectionError, ImportError, OSError: See `spanbert_tf.handles.find`.
     """
     destination = Path(os.path.expanduser(destination))
-    # Opened first: a destination that exists is an error before a download.
-    with atomic_folder(destination, overwrite) as folder:
-        found = find(source)
-        model, tokenizer = load_with_heads(found)
+    # First: a destination that exists is an error before a download.
+    check_outputs([destination], overwrite, [path_of(source)])
+    found = find(source)
+    model, tokenizer = load_with_heads(found)
+    with output_folder(destination, overwrite, size_of_weights(model.weights)) as folder:
         if found.kind is Kind.PRESET:
             if found.task not in (None, PRETRAINING_TASK):
                 _log.warning("dropped, as only encoders are converted: the head for %s", found.task)

@@ -94,7 +94,7 @@ def export_encoder(
             backbone's `max_sequence_length`, the most unless it has `long_positions`.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         ValueError: Backbone and tokenizer have different vocabulary sizes, the encoder has no
             positions for `sequence_length`, or the graph has an operation that TF Serving lacks.
     """
@@ -112,7 +112,8 @@ def export_encoder(
             f"sequence_length={length}, but the encoder has positions for "
             f"{backbone.max_sequence_length} tokens and no rule for more (long_positions)"
         )
-    with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
+    writing = saved_model_folder(path, overwrite, model.weights)
+    with tempfile.TemporaryDirectory() as assets, writing as folder:
         root, signatures = _encoder_object(backbone, tokenizer, length)
         for name, head in head_objects(pretrainer).items() if pretrainer else ():
             setattr(root, name, head)
@@ -154,7 +155,7 @@ def export_preprocessor(
             old one stays.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         ValueError: `sequence_length` has no room for [CLS] and [SEP].
     """
     with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:

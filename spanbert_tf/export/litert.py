@@ -17,16 +17,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.encoder_identity import sha256_of_pieces
-from spanbert_tf.export.saved_model import write_vocabulary
+from spanbert_tf.export.saved_model import os_errors, require_tensorflow, write_vocabulary
 from spanbert_tf.export.text_task import description_of
 from spanbert_tf.features import ENCODER_FEATURES, VECTORS, Feature
 from spanbert_tf.handles import LITERT_FILE
 from spanbert_tf.layers.kernels.onednn import portable_graphs
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.output_folders import output_folder, size_of_weights
 from spanbert_tf.settings import LITERT_WEIGHTS
 from spanbert_tf.tasks.text_classifier import (
     SpanBertTextClassifier,
@@ -60,7 +60,7 @@ def export_litert(
             old one stays.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         ValueError: The task has no preprocessor, bucketed attention, or an activation that gives
             no probabilities; or `weights` is unknown.
     """
@@ -115,7 +115,7 @@ def export_litert_encoder(
         overwrite: See `export_litert`.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         ValueError: Bucketed attention; or `pooling` or `weights` is unknown.
     """
     backbone = _in_float32(merge_lora(backbone))
@@ -157,6 +157,7 @@ def _write(
     """Writes a network from features to numbers, and how to ask it."""
     if weights not in LITERT_WEIGHTS:
         raise ValueError(f"`weights` must be one of {LITERT_WEIGHTS}, but is {weights!r}.")
+    require_tensorflow()
     config = preprocessor.get_config()
     # Its name, dtype and tokenizer are made anew; rows are padded to the longest of their batch.
     rows = {name: config[name] for name in preprocessor.row_settings}
@@ -179,7 +180,8 @@ def _write(
     root.variables = [variable.value for variable in variables]
     with portable_graphs():
         signature = tf.function(run_in_order, autograph=False).get_concrete_function(*specs)
-    with atomic_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as saved:
+    writing = output_folder(path, overwrite, size_of_weights(variables))
+    with tempfile.TemporaryDirectory() as saved, writing as folder, os_errors():
         tf.saved_model.save(root, saved, signatures={SIGNATURE: signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
         if weights == "int8":

@@ -1,14 +1,16 @@
 """What all exports share: a SavedModel written whole or not at all, of known operations only."""
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from spanbert_tf.atomic_files import atomic_folder
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
@@ -18,6 +20,7 @@ from spanbert_tf.export.operations import (
     custom_operations,
 )
 from spanbert_tf.layers.kernels.onednn import portable_graphs
+from spanbert_tf.output_folders import output_folder, size_of_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
@@ -25,22 +28,28 @@ _BY_THE_LOADER = ("name", "trainable", "dtype")  # What is left to the one who l
 
 
 @contextmanager
-def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def saved_model_folder(
+    path: str | os.PathLike[str], overwrite: bool = False, weights: Iterable[Any] = ()
+) -> Iterator[Path]:
     """Yields a temporary folder to write a SavedModel into, checks it and gives it its name.
 
     Args:
         path: The folder to make, whose last part TF Serving wants to be a version number:
             `saved_models/<name>/<version>`.
         overwrite: Whether a folder that exists is replaced.
+        weights: The variables that are about to be written, for which there must be room.
 
     Yields:
         The temporary folder.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
-        ValueError: The graph has an operation that TF Serving lacks.
+        FileExistsError, OSError: See `output_folder`.
+        ValueError: Keras computes with another backend than TensorFlow, or the graph has an
+            operation that TF Serving lacks.
     """
-    with atomic_folder(path, overwrite) as folder, portable_graphs():
+    require_tensorflow()
+    size = size_of_weights(weights)
+    with output_folder(path, overwrite, size) as folder, os_errors(), portable_graphs():
         yield folder
         unknown = custom_operations(folder) - SERVABLE_CUSTOM_OPS
         if unknown:
@@ -49,6 +58,30 @@ def saved_model_folder(path: str | os.PathLike[str], overwrite: bool = False) ->
                 f"TensorFlow's own it may have {sorted(SERVABLE_CUSTOM_OPS)}"
             )
         check_operations(folder)  # What is exported can be loaded.
+
+
+def require_tensorflow() -> None:
+    """Refuses what is made of TensorFlow's variables, as exports are, with another backend.
+
+    Raises:
+        ValueError: It has another.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f'this needs Keras\' backend "tensorflow", but it is {backend!r}: set '
+            "KERAS_BACKEND=tensorflow"
+        )
+
+
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """Makes of TensorFlow's errors, while it writes, the `OSError`s that they stand for."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        number = errno.ENOSPC if isinstance(error, tf.errors.ResourceExhaustedError) else errno.EIO
+        raise OSError(number, f"TensorFlow could not write: {error.message}") from error
 
 
 def track_vocabulary(root: tf.train.Checkpoint, tokenizer: SpanBertTokenizer, folder: Path) -> None:

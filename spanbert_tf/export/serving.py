@@ -49,13 +49,14 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
             old one stays.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError, OSError: See `output_folder`.
         ValueError: The task has no preprocessor, or an activation that gives no probabilities; or
             the graph has an operation that TF Serving lacks.
     """
     description = description_of(task)
     task = merge_lora(task)
-    with saved_model_folder(path, overwrite) as folder, tempfile.TemporaryDirectory() as assets:
+    writing = saved_model_folder(path, overwrite, task.weights)
+    with tempfile.TemporaryDirectory() as assets, writing as folder:
         root = tf.train.Checkpoint()
         root.__call__ = tf.function(task.serve, autograph=False)
         root.variables = [variable.value for variable in task.variables]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from spanbert_tf.keras_internals import all_layers
+from spanbert_tf.keras_internals import all_layers, write_weights
 from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.preset_files import check_preset, check_weights, reading_preset
 
@@ -26,7 +26,7 @@ class EncoderTask(_Base):
 
     def save_task_weights(self, filepath: Any) -> None:
         """Writes the head's weights, without the state of optimizer and metrics."""
-        keras.saving.save_weights(self, filepath, objects_to_skip=self._not_heads())
+        write_weights(self, filepath, self._not_heads())
 
     def load_task_weights(self, filepath: Any) -> None:
         """Reads what `save_task_weights` wrote."""

@@ -2,19 +2,23 @@
 
 import json
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.atomic_files import atomic_folder, remove_folder, tidy
+from spanbert_tf.output_folders import check_room, output_folder, size_of_weights
 from spanbert_tf.training.model_state import assign_state, state_of
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 
 EPOCHS = "epochs"  # Weights, optimizer and random state at the end of the last whole epoch.
+RECORD = "run.json"
+# An empty file: what stands in the output folders is this run's, or it was told to replace it.
+MAY_REPLACE = "may_replace"
 
 
 class Interrupted(Exception):
@@ -64,6 +68,11 @@ class Checkpoint(keras.callbacks.Callback):
         self._tensors: dict[str, np.ndarray] = {}
 
     @property
+    def may_replace(self) -> bool:
+        """Whether the run may replace what is in its output folders."""
+        return (self.folder / MAY_REPLACE).exists()
+
+    @property
     def best_epoch(self) -> int:
         """Index of the best epoch; among equals the one with the lowest validation loss."""
         if self.monitor is None:
@@ -78,38 +87,50 @@ class Checkpoint(keras.callbacks.Callback):
         return self.folder / f"best-{self.best_epoch + 1}"
 
     def open(self, resume: bool, overwrite: bool) -> None:
-        """Makes the folder, or reads what is in it.  Trains nothing and changes no model.
+        """Makes the folder, or takes up the run that is in it.  Trains nothing, changes no model.
 
         Args:
-            resume: Whether to take up the run that is in the folder.
-            overwrite: Whether a run that is in the folder may be thrown away.
+            resume: Whether there must be a run to take up.
+            overwrite: Whether another run, which is in the folder, may be thrown away; and, without
+                `resume`, this one too.
 
         Raises:
-            FileExistsError: There is a run, and it is neither to be taken up nor thrown away.
+            FileExistsError: There is a run of something else, or no run but other files.
             FileNotFoundError: There is no run to take up.
             DamagedCheckpoint: The state that is there cannot be read.
             ValueError: The run to take up was made of something else.
         """
-        record = self.folder / "run.json"
-        if resume:
-            if not record.exists():
-                raise FileNotFoundError(f"{self.folder} holds no run to resume.")
-            refuse_differences(json.loads(record.read_text("utf-8")), self.run, self.folder)
-            self._states.clean()
-            found = self._states.restore()
-            if found is not None:
-                self._tensors, kept = found
-                self.history, self.finished = kept["history"], kept["finished"]
-            return
-        # A run that was killed in its first epoch has nothing to resume.
+        tidy(self.folder.parent)
+        record = self.folder / RECORD
+        if resume and not record.exists():
+            raise FileNotFoundError(f"{self.folder} holds no run to resume.")
+        # A run that was killed in its first epoch has nothing to take up.
         nothing_kept = record.exists() and not self._states.steps
-        if self.folder.exists() and not (overwrite or nothing_kept):
-            raise FileExistsError(
-                f"{self.folder} holds a run that was stopped: resume it, or overwrite it."
-            )
-        with atomic_folder(self.folder, overwrite=overwrite or nothing_kept) as folder:
+        if resume or (record.exists() and not overwrite and not nothing_kept):
+            self._take_up(record, resume)
+            return
+        may_replace = overwrite or self.may_replace
+        with output_folder(self.folder, overwrite=overwrite or nothing_kept) as folder:
             text = json.dumps(self.run, indent=2, ensure_ascii=False)
-            (folder / record.name).write_text(text, "utf-8")
+            (folder / RECORD).write_text(text, "utf-8")
+            if may_replace:
+                (folder / MAY_REPLACE).touch()
+
+    def _take_up(self, record: Path, resume: bool) -> None:
+        try:
+            refuse_differences(json.loads(record.read_text("utf-8")), self.run, self.folder)
+        except ValueError as error:
+            if resume:
+                raise
+            raise FileExistsError(
+                f"{error}\nChoose another name, or pass overwrite=True to throw that run, which "
+                "was stopped, away."
+            ) from None
+        self._states.clean()
+        found = self._states.restore()
+        if found is not None:
+            self._tensors, kept = found
+            self.history, self.finished = kept["history"], kept["finished"]
 
     def restore(self, model: keras.Model) -> None:
         """Puts the last state into a model that is compiled as it was."""
@@ -119,12 +140,32 @@ class Checkpoint(keras.callbacks.Callback):
         assign_state(model, self._tensors)
         self._tensors = {}
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Adds to errors, while the outputs are written, that the training need not be done again.
+
+        Until the run is over, it may replace what it has written of them.
+        """
+        (self.folder / MAY_REPLACE).touch()
+        try:
+            yield
+        except OSError as error:
+            error.add_note(
+                f"The training is done and kept in {self.folder}: resume the run to write it."
+            )
+            raise
+
     def remove(self) -> None:
         """Deletes the folder."""
-        shutil.rmtree(self.folder)
+        remove_folder(self.folder)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Tells early stopping, which begins anew, what has been."""
+        """Checks that there is room, and tells early stopping, which begins anew, what has been."""
+        weights = size_of_weights(self.model.weights)
+        state = weights + 2 * size_of_weights(self.model.trainable_weights)  # Adam's moments
+        there = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        # The last and the best, until the next are whole.
+        check_room(self.folder, 2 * (weights + state) - there)
         if self.early_stopping is not None:
             for epoch, epoch_logs in enumerate(self.history):
                 self.early_stopping.on_epoch_end(epoch, epoch_logs)
@@ -144,9 +185,8 @@ class Checkpoint(keras.callbacks.Callback):
         except BaseException as error:
             self.history.pop()
             if isinstance(error, OSError):
-                error.add_note(
-                    f"epoch {epoch + 1} could not be kept; {self.folder} has those before it."
-                )
+                before = f"{self.folder} has those before it" if epoch else "nothing is kept"
+                error.add_note(f"Epoch {epoch + 1} could not be kept; {before}.")
             raise
 
     def _write_preset(self, folder: Path) -> None:
@@ -162,15 +202,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._states.save(epoch + 1, tensors, record)
         for other in self.folder.glob("best-*"):
             if other != best:
-                shutil.rmtree(other)
-
-
-def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Refuses before any work what `atomic_folder` would refuse after it."""
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file; expected a new folder's name")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists; choose another name or pass overwrite=True")
+                remove_folder(other)
 
 
 def refuse_differences(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

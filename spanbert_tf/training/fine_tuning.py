@@ -11,13 +11,15 @@ from typing import Any
 
 import keras
 
-from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.atomic_files import locked
+from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.output_folders import check_outputs, check_places, output_folder
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.tasks import DEFAULT_TASK, task_class
-from spanbert_tf.training.checkpoints import Checkpoint, Interrupted, refuse_existing
+from spanbert_tf.training.checkpoints import Checkpoint, Interrupted
 from spanbert_tf.training.networks import ADAPTER_FOLDER, make_network, write_network
 from spanbert_tf.training.pretraining.logs import require_tensorboard
 from spanbert_tf.training.splitting import stratified_split
@@ -96,8 +98,8 @@ def finetune(
     """Fine-tunes a task on an encoder and writes it as a preset folder.
 
     After each epoch the run's state goes to `checkpoint_folder(output)`, which is deleted once
-    all is written.  A run that was stopped can be taken up from there, and ends with the weights
-    that it would have had.
+    all is written.  A run that was stopped or killed, at whatever moment, is taken up from there by
+    the same call, and ends with the weights and the files that it would have had.
 
     Sets Keras' global seed (`keras.utils.set_random_seed`), which decides head and dropout.
 
@@ -116,9 +118,9 @@ def finetune(
             `None`.
         adapter: Folder of the adapter to write of it, see `save_adapter`, or `None`.  Only with
             `settings.lora_rank`; the preset and the SavedModel have it merged into their encoder.
-        overwrite: Whether what is in these folders, and a stopped run of the same name, may be
-            replaced.
-        resume: Whether to take up the run that was stopped.
+        overwrite: Whether models in these folders may be replaced, and a stopped run of the same
+            name thrown away.
+        resume: Whether there must be a stopped run to take up, `overwrite` or not.
         tensorboard: Folder for TensorBoard's logs, or `None`.
         callbacks: More Keras callbacks.
         verbose: The progress bar, as in `keras.Model.fit`.
@@ -127,19 +129,21 @@ def finetune(
         The model of the best epoch, and the figures.
 
     Raises:
-        FileExistsError: A folder to write or a stopped run exists; nothing was done.
+        FileExistsError: A folder to write or a stopped run of something else exists, or holds
+            what this package did not write; nothing was done.
         FileNotFoundError: There is no run to resume.
+        BlockingIOError: Another process is at work on one of the folders.
         DataError: The records do not make up a task, or validation has a label that training lacks.
         ValueError: Settings do not fit the records or the encoder, or differ from the run's
-            that is resumed.
+            that is resumed; or a folder to write is, holds or lies in the encoder's.
         ModuleNotFoundError: TensorBoard was asked for and is not installed.
         Interrupted: The user stopped it (`KeyboardInterrupt`); the message says what is kept.
         FloatingPointError: The loss became infinite or no number.
         OSError: The disk is full, for one; what was kept can be resumed.
     """
     output = Path(output)
-    if not resume:
-        _refuse_existing_folders([output, saved_model, adapter], overwrite)
+    if saved_model is not None:
+        require_tensorflow()
     of = task_class(task)
     settings = _settings_of(of, settings)
     if adapter is not None and settings.lora_rank is None:
@@ -158,35 +162,46 @@ def finetune(
         raise ValueError("`patience` needs validation data, but there is none.")
     checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, head, settings, parts[1]))
     extra = [*callbacks, *_tensorboard(tensorboard)]
-    checkpoint.open(resume, overwrite)
-    try:
-        model, identity = make_network(of, settings, encoder, head, len(parts[0]))
-        checkpoint.write_best = lambda folder: write_network(model, identity, folder)
-        # Before training, as their errors would otherwise come after it.
-        data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
-        checkpoint.restore(model)
-        if not checkpoint.finished:
-            _train(model, settings, data, parts[1], checkpoint, extra, verbose)
-        _write(checkpoint, {**run, **sizes}, output, adapter, overwrite or resume)
-        if checkpoint.best_epoch + 1 < len(checkpoint.history):
-            model = of.from_preset(str(output), dtype=settings.dtype)
-        model = merge_lora(model)
-        if saved_model is not None:
-            export_task(model, saved_model, overwrite or resume)
-    except KeyboardInterrupt:
-        raise _interrupted(checkpoint, settings) from None
-    finally:
-        if not checkpoint.history:
-            checkpoint.remove()
-    checkpoint.remove()
-    figures = model.assess(test) if test else None
+    outputs = [Path(each) for each in (output, saved_model, adapter) if each is not None]
+    _check(outputs, encoder, checkpoint, overwrite)
+    with locked(outputs):
+        checkpoint.open(resume, overwrite)
+        try:
+            model, identity = make_network(of, settings, encoder, head, len(parts[0]))
+            checkpoint.write_best = lambda folder: write_network(model, identity, folder)
+            # Before training, as their errors would otherwise come after it.
+            data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
+            checkpoint.restore(model)
+            if not checkpoint.finished:
+                _train(model, settings, data, parts[1], checkpoint, extra, verbose)
+            _check(outputs, encoder, checkpoint, overwrite)
+            with checkpoint.kept():
+                _write(checkpoint, {**run, **sizes}, output, adapter)
+                if checkpoint.best_epoch + 1 < len(checkpoint.history):
+                    model = of.from_preset(str(output), dtype=settings.dtype)
+                model = merge_lora(model)
+                if saved_model is not None:
+                    export_task(model, saved_model, overwrite=True)
+            figures = model.assess(test) if test else None
+        except KeyboardInterrupt:
+            raise _interrupted(checkpoint, settings) from None
+        finally:
+            if not checkpoint.history:
+                checkpoint.remove()
+        checkpoint.remove()
     return FineTuned(output, model, test=figures, **sizes, **_figures(checkpoint))
 
 
-def _refuse_existing_folders(folders: Sequence[Any], overwrite: bool) -> None:
-    for folder in folders:
-        if folder is not None:
-            refuse_existing(Path(folder), overwrite)
+def _check(outputs: Sequence[Path], encoder: Any, checkpoint: Checkpoint, overwrite: bool) -> None:
+    """Refuses outputs that are not this run's to write."""
+    check_places([*outputs, checkpoint.folder], [encoder])
+    replace = overwrite or checkpoint.may_replace
+    # Not by the usual words, which name the way to replace it: hours of work may be in it.
+    if not replace and (outputs[0] / METRICS_FILE).exists():
+        raise FileExistsError(
+            f"{outputs[0]} exists, the model of a finished run; choose another name for a new one"
+        )
+    check_outputs(outputs, replace, [encoder])
 
 
 def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
@@ -282,26 +297,16 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.
     return [keras.callbacks.TensorBoard(os.fspath(folder), write_graph=False)]
 
 
-def _write(
-    checkpoint: Checkpoint, run: dict[str, Any], output: Path, adapter: Any, overwrite: bool
-) -> None:
+def _write(checkpoint: Checkpoint, run: dict[str, Any], output: Path, adapter: Any) -> None:
     """Gives the best model the name that was asked for."""
     text = json.dumps({**run, **_figures(checkpoint)}, indent=2, ensure_ascii=False)
-    try:
-        with atomic_folder(output, overwrite=overwrite) as folder:
-            without_adapter = shutil.ignore_patterns(ADAPTER_FOLDER)
-            shutil.copytree(
-                checkpoint.best_preset, folder, ignore=without_adapter, dirs_exist_ok=True
-            )
-            (folder / METRICS_FILE).write_text(text + "\n", "utf-8")
-        if adapter is not None:
-            with atomic_folder(adapter, overwrite=overwrite) as folder:
-                shutil.copytree(checkpoint.best_preset / ADAPTER_FOLDER, folder, dirs_exist_ok=True)
-    except OSError as error:
-        error.add_note(
-            f"the training is done and kept in {checkpoint.folder}: resume the run to write it."
-        )
-        raise
+    with output_folder(output, overwrite=True) as folder:
+        without_adapter = shutil.ignore_patterns(ADAPTER_FOLDER)
+        shutil.copytree(checkpoint.best_preset, folder, ignore=without_adapter, dirs_exist_ok=True)
+        (folder / METRICS_FILE).write_text(text + "\n", "utf-8")
+    if adapter is not None:
+        with output_folder(adapter, overwrite=True) as folder:
+            shutil.copytree(checkpoint.best_preset / ADAPTER_FOLDER, folder, dirs_exist_ok=True)
 
 
 def _interrupted(checkpoint: Checkpoint, settings: FineTuning) -> Interrupted:

@@ -61,7 +61,10 @@ def stratified_split(labels: Any, fraction: float, seed: int) -> tuple[np.ndarra
     ticks = np.floor(np.arange(len(order) + 1) * fraction + 0.5)
     second = np.sort(order[np.diff(ticks) > 0])
     if not second.size:
-        raise ValueError(f"{fraction} of {len(labels)} rows is not one row.")
+        raise ValueError(
+            f"{fraction} of {len(labels)} rows is not one row, as each class keeps one: hold out a "
+            "larger part or nothing (0), or give validation data."
+        )
     return np.setdiff1d(np.arange(len(labels)), second), second
 
 

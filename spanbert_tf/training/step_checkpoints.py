@@ -5,15 +5,15 @@ step-00001000/checkpoint.json       step, place in the corpus, figures, SHA-256 
 """
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from spanbert_tf.atomic_files import INCOMPLETE, atomic_folder
+from spanbert_tf.atomic_files import atomic_folder, remove_folder, tidy
+from spanbert_tf.checkpoints.tensors import write_tensors
 from spanbert_tf.data.corpus.shards import file_sha256
 
 _PREFIX = "step-"
@@ -59,14 +59,14 @@ class StepCheckpoints:
         """
         try:
             with atomic_folder(self._path(step), overwrite=True) as folder:
-                save_file(tensors, folder / _TENSORS)
+                write_tensors(tensors, folder / _TENSORS)
                 checksum = {"sha256": file_sha256(folder / _TENSORS)}
                 (folder / _RECORD).write_text(json.dumps({**record, **checksum}), "utf-8")
         except OSError as error:
             error.add_note(f"The checkpoint of step {step} was not written; {self._those_left()}")
             raise
         for old in self.steps[: -self.keep]:
-            shutil.rmtree(self._path(old))
+            remove_folder(self._path(old))
 
     def restore(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Reads the last checkpoint that is whole.
@@ -93,10 +93,8 @@ class StepCheckpoints:
         return None
 
     def clean(self) -> None:
-        """Deletes what a process that was killed left half written."""
-        for pattern in (f"{INCOMPLETE}*", ".replaced-*"):
-            for path in self.folder.glob(pattern):
-                shutil.rmtree(path)
+        """Ends what a process that was killed left half done; see `tidy`."""
+        tidy(self.folder)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{_PREFIX}{step:08d}"

@@ -259,7 +259,8 @@ def test_interrupted_run_is_resumed(
         message = run(capsys, *words, code=1)
     assert "1 of 2 epochs" in message
     assert "--resume" in message
-    assert "resume" in run(capsys, *words, code=1)  # it is not thrown away by accident
+    # It is not thrown away by accident.
+    assert "--overwrite to throw that run" in run(capsys, *words, "--seed", 7, code=1)
     result = run(capsys, *words, "--resume")
     assert Path(result["saved_model"]).is_dir()
 
@@ -308,7 +309,9 @@ def test_existing_output_is_refused_before_training(
     finetuned: Path, checkpoint: Path, train_file: Path, capsys: pytest.CaptureFixture[str]
 ):
     words = ("finetune", "--train", train_file, "--encoder", checkpoint, "--output", finetuned)
-    assert "--overwrite" in run(capsys, *words, code=1)
+    message = run(capsys, *words, code=1)
+    assert "finished run; choose another name" in message
+    assert "overwrite" not in message
 
 
 @pytest.mark.parametrize("model", ["nowhere", "empty"])

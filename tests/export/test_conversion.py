@@ -104,10 +104,12 @@ def test_an_existing_destination_is_kept(checkpoint: Path, tmp_path: Path):
     with pytest.raises(FileExistsError, match=r"preset exists.*overwrite"):
         save_hugging_face(*load_hugging_face(checkpoint), destination)
     assert [path.name for path in destination.iterdir()] == ["mine.txt"]
+    # Not even then: it is no model.
+    with pytest.raises(FileExistsError, match=r"did not write, such as .*mine\.txt"):
+        convert(checkpoint, destination, overwrite=True)
+    (destination / "mine.txt").unlink()
     convert(checkpoint, destination, overwrite=True)
-    names = {path.name for path in destination.iterdir()}
-    assert "config.json" in names
-    assert "mine.txt" not in names
+    assert "config.json" in {path.name for path in destination.iterdir()}
 
 
 def test_a_failing_conversion_keeps_the_old_destination(checkpoint: Path, tmp_path: Path):

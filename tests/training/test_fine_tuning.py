@@ -137,15 +137,16 @@ def test_stopped_and_resumed_is_bit_identical(encoder, tmp_path):
     assert (stopped.value.checkpoint, stopped.value.epochs_done) == (checkpoint, 1)
     assert not (tmp_path / "stopped").exists()
 
-    with pytest.raises(FileExistsError, match="resume it, or overwrite it"):
-        run(encoder, tmp_path / "stopped", NO_HOLD_OUT)
     changed = FineTuning(**{**NO_HOLD_OUT.__dict__, "learning_rate": 0.5})
     with pytest.raises(ValueError, match=r"learning_rate: 0.01 then, 0.5 now"):
         run(encoder, tmp_path / "stopped", changed, resume=True)
+    # It is not thrown away by accident.
+    with pytest.raises(FileExistsError, match=r"0.01 then, 0.5 now\n.*overwrite=True to throw"):
+        run(encoder, tmp_path / "stopped", changed)
     with pytest.raises(ValueError, match="records: "):
         run(encoder, tmp_path / "stopped", NO_HOLD_OUT, rows=50, resume=True)
 
-    resumed = run(encoder, tmp_path / "stopped", NO_HOLD_OUT, resume=True)
+    resumed = run(encoder, tmp_path / "stopped", NO_HOLD_OUT)
     assert resumed.history == straight.history
     weights = zip(resumed.model.get_weights(), straight.model.get_weights(), strict=True)
     assert all(np.array_equal(one, other) for one, other in weights)
@@ -201,7 +202,7 @@ def test_a_full_disk_at_the_end_loses_nothing(encoder, tmp_path, monkeypatch):
         patch.setattr(module.shutil, "copytree", full)
         with pytest.raises(OSError, match="No space") as failed:
             run(encoder, tmp_path / "out", settings, rows=20)
-    assert "resume the run" in failed.value.__notes__[0]
+    assert "resume the run" in failed.value.__notes__[-1]
     assert not (tmp_path / "out").exists()
 
     class NoTraining(keras.callbacks.Callback):
@@ -271,8 +272,7 @@ def test_a_classifier_serves_as_encoder_and_logs_go_to_tensorboard(encoder, tmp_
         settings,
         pairs,
         encoder=first.folder,
-        output=tmp_path / "first",
-        overwrite=True,
+        output=tmp_path / "second",
         tensorboard=tmp_path / "logs",
         verbose=0,
     )

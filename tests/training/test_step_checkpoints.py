@@ -70,7 +70,8 @@ def test_all_are_damaged(checkpoints: StepCheckpoints):
 
 
 def test_leftovers_of_killed_processes_go(checkpoints: StepCheckpoints):
-    for name in (".incomplete-0a1b", ".replaced-2c3d"):
+    hidden = "0a1b2c3d4e5f6071"
+    for name in (f".incomplete-{hidden}-step-00000040", f".replaced-{hidden}-step-00000030"):
         (checkpoints.folder / name).mkdir()
         (checkpoints.folder / name / "tensors.safetensors").write_bytes(b"half")
     checkpoints.clean()

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.atomic_files import remove_folder
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
-from spanbert_tf.handles import AnyHandle
+from spanbert_tf.export.hub import export_encoder
+from spanbert_tf.export.saved_model import require_tensorflow
+from spanbert_tf.handles import AnyHandle, path_of
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
+from spanbert_tf.output_folders import check_room, output_folder, size_of_weights
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
-from spanbert_tf.training.checkpoints import Interrupted, refuse_existing
+from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.model_state import assign_state, dropout_rate, seed_generators, state_of
 from spanbert_tf.training.pretraining.logs import (
     PretrainingBoard,
@@ -32,6 +34,7 @@ from spanbert_tf.training.pretraining.run_folder import (
     CHECKPOINTS,
     PRESET,
     TENSORBOARD,
+    check_run,
     open_run,
     stop_signals,
 )
@@ -70,6 +73,7 @@ def pretrain(
     encoder: AnyHandle,
     output: str | os.PathLike[str],
     run_options: RunOptions | None = None,
+    saved_model: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     skip_bad_shards: bool = False,
     tensorboard: bool = False,
@@ -79,9 +83,10 @@ def pretrain(
 ) -> Pretrained:
     """Pretrains an encoder and writes it, with its heads, as a preset folder.
 
-    Checkpoints go to `checkpoints` in the output folder.  A run that was stopped, killed or lost
-    its machine is taken up by the same call from the last one, and ends with the same weights, bit
-    by bit on the same machine, that it would have had.
+    Checkpoints go to `checkpoints` in the output folder, until all is written.  A run that was
+    stopped, killed or lost its machine, at whatever moment, is taken up by the same call from the
+    last one, and ends with the same weights, bit by bit on the same machine, that it would have
+    had.
 
     To Keras' callbacks an epoch is the stretch from one validation to the next.
 
@@ -95,6 +100,8 @@ def pretrain(
             but for those that it has.
         output: Folder of the run.
         run_options: What is written when.  `None`: the defaults.
+        saved_model: Folder of the SavedModel to write of the encoder with its heads, see
+            `export_encoder`, or `None`.
         overwrite: Whether a run that is in `output` is thrown away.
         skip_bad_shards: Whether to leave out shards that are damaged, with a warning.
         tensorboard: Whether to write TensorBoard's logs to `tensorboard` in the output folder.
@@ -106,7 +113,8 @@ def pretrain(
         The pretrainer and figures.
 
     Raises:
-        FileExistsError: `output` holds a finished run, or anything else that is no run.
+        FileExistsError: `output` holds a finished run, or anything else that is no run; nothing
+            was done.
         DataError: The corpus is damaged, or of another tokenizer than the encoder.
         DamagedCheckpoint: No checkpoint of the run can be read.
         ValueError: Settings do not fit the corpus or the encoder, or are not those of the run
@@ -121,8 +129,10 @@ def pretrain(
     """
     if tensorboard:
         require_tensorboard()
+    require_tensorflow()
     output, workers = Path(output), workers or Workers()
-    refuse_existing(output / PRESET, overwrite)
+    served = None if saved_model is None else Path(saved_model)
+    check_run(output, served, overwrite, [corpus, path_of(encoder)])
     keras.utils.set_random_seed(settings.seed)
     pretrainer = load_pretrainer(settings, encoder, corpus)
     pretrainer.backbone.trainable = settings.trainable == "all"
@@ -149,7 +159,7 @@ def pretrain(
             run.train(training, validation, [*callbacks, *extra])
         pretrainer.backbone.trainable = True  # A preset keeps it.
         if workers.is_chief:
-            run.finish()
+            run.finish(served)
     return Pretrained(output / PRESET, pretrainer, run.step, run.tokens, run.history)
 
 
@@ -189,12 +199,20 @@ class _Run:
         if self.workers.is_chief:
             self.checkpoints.clean()
             found = self.checkpoints.restore()
+            self._check_room()
         if found is not None:
             tensors, record = found
             assign_state(self.pretrainer, tensors)
             self.step, self.place = record["step"], tuple(record["place"])
             self.tokens, self.history = record["tokens"], record["history"]
         self._follow_chief()
+
+    def _check_room(self) -> None:
+        """Refuses to train what there is no room to keep: all checkpoints, and one more."""
+        weights = size_of_weights(self.pretrainer.weights)
+        state = weights + size_of_weights(self.pretrainer.optimizer.variables)
+        there = sum(path.stat().st_size for path in self.output.rglob("*") if path.is_file())
+        check_room(self.output, (self.run_options.keep + 1) * state + weights - there)
 
     def train(
         self,
@@ -242,18 +260,29 @@ class _Run:
                     )
         told.on_train_end()
 
-    def finish(self) -> None:
-        """Writes the preset and the figures, and deletes the checkpoints."""
+    def finish(self, saved_model: Path | None) -> None:
+        """Writes the preset, the figures and the SavedModel, then deletes the checkpoints."""
         metrics = {
             "steps": self.step,
             "tokens": self.tokens,
             "validation": self.history,
             "settings": asdict(self.settings),
         }
-        with atomic_folder(self.output / PRESET, overwrite=True) as folder:
-            self.pretrainer.save_to_preset(str(folder))
-            (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
-        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+        size = size_of_weights(self.pretrainer.weights)
+        try:
+            with output_folder(self.output / PRESET, overwrite=True, size=size) as folder:
+                self.pretrainer.save_to_preset(str(folder))
+                (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+            if saved_model is not None:
+                tokenizer = self.pretrainer.preprocessor.tokenizer
+                export_encoder(self.pretrainer, tokenizer, saved_model, overwrite=True)
+        except OSError as error:
+            error.add_note(
+                f"The training is done and kept in {self.checkpoints.folder}: resume the run to "
+                "write it."
+            )
+            raise
+        remove_folder(self.checkpoints.folder)
 
     def _validate(
         self, steps: Steps, held_out: tf.data.Dataset | None, told: Any

@@ -1,8 +1,6 @@
 """The folder of a run, which one process at a time may have, and the signals that end a run."""
 
-import fcntl
 import json
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.atomic_files import atomic_file
+from spanbert_tf.atomic_files import INCOMPLETE, atomic_file, locked, remove_folder, tidy
+from spanbert_tf.output_folders import check_outputs, check_places, refuse_foreign
 from spanbert_tf.training.checkpoints import refuse_differences
 from spanbert_tf.training.pretraining.workers import Workers
 
@@ -18,6 +17,28 @@ PRESET = "preset"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 _RUN = "run.json"
+
+
+def check_run(output: Path, saved_model: Path | None, overwrite: bool, inputs: list[Any]) -> None:
+    """Refuses, before anything is done, a run that cannot be written.
+
+    A run is finished once its checkpoints are gone; until then it may write its outputs again.
+
+    Raises:
+        FileExistsError: The run is finished, or its folders hold what this package did not write.
+        ValueError: See `check_outputs`.
+    """
+    check_places([output], inputs)
+    tidy(output)
+    if (output / PRESET).exists() and not (overwrite or (output / CHECKPOINTS).exists()):
+        raise FileExistsError(
+            f"{output / PRESET} exists: the run is finished; choose another name for a new one"
+        )
+    for name in (CHECKPOINTS, TENSORBOARD) if overwrite else ():
+        if (output / name).exists():
+            refuse_foreign(output / name)
+    outputs = [output / PRESET, *([] if saved_model is None else [saved_model])]
+    check_outputs(outputs, overwrite or (output / CHECKPOINTS).exists(), inputs)
 
 
 @contextmanager
@@ -29,22 +50,25 @@ def open_run(
         yield
         return
     known = output / _RUN
-    if output.exists() and not known.exists() and any(output.iterdir()) and not overwrite:
+    if output.exists() and not known.exists() and _others(output) and not overwrite:
         raise FileExistsError(f"{output} exists and holds no run; choose another name.")
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another process trains in {output}.") from None
+    with locked([output]):
+        output.mkdir(parents=True, exist_ok=True)
         if overwrite:
+            # The checkpoints first: without them, a preset that is there is a finished run's.
             for name in (CHECKPOINTS, PRESET, TENSORBOARD):
-                shutil.rmtree(output / name, ignore_errors=True)
+                remove_folder(output / name)
         elif known.exists():
             refuse_differences(json.loads(known.read_text("utf-8")), record, output)
         with atomic_file(known) as path:
             path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         yield
+
+
+def _others(output: Path) -> bool:
+    """Whether a folder holds more than what a process that was killed at once may leave in it."""
+    own = (INCOMPLETE, ".lock")  # Earlier versions had the lock inside.
+    return any(not path.name.startswith(own) for path in output.iterdir())
 
 
 @contextmanager

@@ -211,12 +211,16 @@ def test_another_run_in_the_folder_is_refused(whole: Pretrained, folder: Path):
         run(folder, "whole", {"budget": 0.2})
     with open_run(folder / "whole", {}, True, Workers()), pytest.raises(BlockingIOError):
         run(folder, "whole")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds no run"):
-        run(folder, "corpus")
+        run(folder, "mine")
+    with pytest.raises(ValueError, match=r"corpus cannot be written, as it is .*, which is read"):
+        run(folder, "corpus", overwrite=True)
 
 
 def test_settings_that_do_not_fit_the_corpus(folder: Path):
     with pytest.raises(ValueError, match="the last 100 are held out: none is left"):
         run(folder, "all_held_out", {"validation_shards": 100})
     with pytest.raises(DataError, match=r"expected a prepared corpus"):
-        run(folder / "encoder", "run", encoder=folder / "encoder")
+        run(folder / "encoder", "../run", encoder=folder / "encoder")
