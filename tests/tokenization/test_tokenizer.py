@@ -150,17 +150,16 @@ def test_equals_the_reference_on_a_sample_of_real_paragraphs(pairs, shared_data,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, _ in VOCABULARIES])
-def test_equals_the_reference_on_all_paragraphs(pairs, shared_data, name):
+@pytest.mark.parametrize("place", range(len(VOCABULARIES)))
+def test_equals_the_reference_on_all_paragraphs(pairs, shared_data, place):
+    """Each vocabulary on its third: all of them on all cost a minute of CI and never differed."""
     texts = _paragraphs(shared_data)
     assert len(texts) > 250_000
-    for batch in (
-        itertools.batched(texts, 8192)
-        if hasattr(itertools, "batched")
-        else (texts[i : i + 8192] for i in range(0, len(texts), 8192))
-    ):
-        _assert_equal(pairs(name), list(batch), offsets=False)
-    _assert_equal(pairs(name), texts[::15])
+    pair = pairs(VOCABULARIES[place][0])
+    texts = texts[place :: len(VOCABULARIES)]
+    for begin in range(0, len(texts), 8192):
+        _assert_equal(pair, texts[begin : begin + 8192], offsets=False)
+    _assert_equal(pair, texts[::15])
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
