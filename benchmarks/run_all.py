@@ -66,6 +66,7 @@ BENCHMARKS = (
     Benchmark("tokenizer"),
     Benchmark("import_time"),
     Benchmark("pretraining_kills"),
+    Benchmark("killed_commands"),
     Benchmark("extractive_qa", ENCODERS),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("plots"),

@@ -29,11 +29,12 @@ _FILES = (
     *_OF_MODELS,
     *("config.json", "task.json", "tokenizer.json", "preprocessor.json", "metadata.json"),
     *("vocab.txt", "vocabulary.txt", "tokenizer_config.json", "encoder.json", "metrics.json"),
+    *("classes.json", "state.json"),  # Of earlier versions.
     *("fingerprint.pb", "variables.index", "variables.data-*", "network.tflite"),
     *("adapter.safetensors", "tensors.safetensors", "may_replace", f"{INCOMPLETE}*"),
 )
 _FOLDERS = (
-    *("assets", "tokenizer", "variables", "adapter", "epochs", "best-*", "step-*"),
+    *("assets", "tokenizer", "variables", "adapter", "epochs", "best-*", "step-*", "last"),
     *("train", "validation", f"{INCOMPLETE}*", ".replaced-*"),
 )
 
@@ -92,7 +93,6 @@ def check_outputs(
         refuse_existing(final, overwrite)
         if final.exists():
             refuse_foreign(final)
-        _refuse_unwritable(final)
 
 
 def check_places(outputs: Sequence[AnyPath], inputs: Iterable[AnyPath | None] = ()) -> None:
@@ -115,6 +115,7 @@ def check_places(outputs: Sequence[AnyPath], inputs: Iterable[AnyPath | None] = 
                     f"{final} cannot be written, as it {relation}, {what}: choose another name"
                 )
         others.append((final, "which is written too"))
+        _refuse_unwritable(final)
 
 
 def refuse_foreign(folder: Path) -> None:

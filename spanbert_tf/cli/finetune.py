@@ -54,7 +54,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     add_overwrite(model)
     model.add_argument(
-        "--resume", action="store_true", help="refuse to begin anew if no run was stopped"
+        "--resume",
+        action="store_true",
+        help="begin nothing anew: there must be a run that was stopped",
     )
     add_settings(command, reading_class, "how files are read")
     add_settings(command, settings_class)

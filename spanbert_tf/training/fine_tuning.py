@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from spanbert_tf.atomic_files import locked
+from spanbert_tf.atomic_files import locked, tidy
 from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.lora import merge_lora
@@ -163,8 +163,9 @@ def finetune(
     checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, head, settings, parts[1]))
     extra = [*callbacks, *_tensorboard(tensorboard)]
     outputs = [Path(each) for each in (output, saved_model, adapter) if each is not None]
-    _check(outputs, encoder, checkpoint, overwrite)
+    check_places([*outputs, checkpoint.folder], [encoder])
     with locked(outputs):
+        _check(outputs, encoder, checkpoint, overwrite)
         checkpoint.open(resume, overwrite)
         try:
             model, identity = make_network(of, settings, encoder, head, len(parts[0]))
@@ -194,7 +195,7 @@ def finetune(
 
 def _check(outputs: Sequence[Path], encoder: Any, checkpoint: Checkpoint, overwrite: bool) -> None:
     """Refuses outputs that are not this run's to write."""
-    check_places([*outputs, checkpoint.folder], [encoder])
+    tidy(checkpoint.folder.parent)
     replace = overwrite or checkpoint.may_replace
     # Not by the usual words, which name the way to replace it: hours of work may be in it.
     if not replace and (outputs[0] / METRICS_FILE).exists():

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.atomic_files import remove_folder
+from spanbert_tf.atomic_files import locked, remove_folder
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
 from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.handles import AnyHandle, path_of
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
-from spanbert_tf.output_folders import check_room, output_folder, size_of_weights
+from spanbert_tf.output_folders import check_places, check_room, output_folder, size_of_weights
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.training.checkpoints import Interrupted
@@ -132,19 +132,23 @@ def pretrain(
     require_tensorflow()
     output, workers = Path(output), workers or Workers()
     served = None if saved_model is None else Path(saved_model)
-    check_run(output, served, overwrite, [corpus, path_of(encoder)])
-    keras.utils.set_random_seed(settings.seed)
-    pretrainer = load_pretrainer(settings, encoder, corpus)
-    pretrainer.backbone.trainable = settings.trainable == "all"
-    training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
-    network = pretrainer.backbone.get_config()
-    del network["name"]  # Keras counts in it.
-    record = {
-        "settings": asdict(settings),
-        "encoder": network,
-        "batches": training.fingerprint,
-    }
-    with workers.telling_losses(), open_run(output, record, overwrite, workers):
+    inputs = [corpus, path_of(encoder)]
+    check_places([output], inputs)
+    with workers.telling_losses(), locked([output] if workers.is_chief else []):
+        check_run(output, served, overwrite, inputs)
+        keras.utils.set_random_seed(settings.seed)
+        pretrainer = load_pretrainer(settings, encoder, corpus)
+        pretrainer.backbone.trainable = settings.trainable == "all"
+        training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
+        network = pretrainer.backbone.get_config()
+        del network["name"]  # Keras counts in it.
+        record = {
+            "settings": asdict(settings),
+            "encoder": network,
+            "batches": training.fingerprint,
+        }
+        if workers.is_chief:
+            open_run(output, record, overwrite)
         workers.check_agreement(json.dumps(record), "settings or a corpus")
         run = _Run(settings, run_options or RunOptions(), pretrainer, workers, output)
         run.restore()

@@ -1,4 +1,4 @@
-"""The folder of a run, which one process at a time may have, and the signals that end a run."""
+"""The folder of a run, and the signals that end a run."""
 
 import json
 import signal
@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.atomic_files import INCOMPLETE, atomic_file, locked, remove_folder, tidy
-from spanbert_tf.output_folders import check_outputs, check_places, refuse_foreign
+from spanbert_tf.atomic_files import INCOMPLETE, atomic_file, remove_folder, tidy
+from spanbert_tf.output_folders import check_outputs, refuse_foreign
 from spanbert_tf.training.checkpoints import refuse_differences
-from spanbert_tf.training.pretraining.workers import Workers
 
 PRESET = "preset"
 CHECKPOINTS = "checkpoints"
@@ -28,7 +27,6 @@ def check_run(output: Path, saved_model: Path | None, overwrite: bool, inputs: l
         FileExistsError: The run is finished, or its folders hold what this package did not write.
         ValueError: See `check_outputs`.
     """
-    check_places([output], inputs)
     tidy(output)
     if (output / PRESET).exists() and not (overwrite or (output / CHECKPOINTS).exists()):
         raise FileExistsError(
@@ -41,28 +39,20 @@ def check_run(output: Path, saved_model: Path | None, overwrite: bool, inputs: l
     check_outputs(outputs, overwrite or (output / CHECKPOINTS).exists(), inputs)
 
 
-@contextmanager
-def open_run(
-    output: Path, record: dict[str, Any], overwrite: bool, workers: Workers
-) -> Iterator[None]:
-    """Makes the folder of a run or finds that it holds this one, and keeps others out of it."""
-    if not workers.is_chief:
-        yield
-        return
+def open_run(output: Path, record: dict[str, Any], overwrite: bool) -> None:
+    """Makes the folder of a run or finds that it holds this one."""
     known = output / _RUN
     if output.exists() and not known.exists() and _others(output) and not overwrite:
         raise FileExistsError(f"{output} exists and holds no run; choose another name.")
-    with locked([output]):
-        output.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            # The checkpoints first: without them, a preset that is there is a finished run's.
-            for name in (CHECKPOINTS, PRESET, TENSORBOARD):
-                remove_folder(output / name)
-        elif known.exists():
-            refuse_differences(json.loads(known.read_text("utf-8")), record, output)
-        with atomic_file(known) as path:
-            path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        yield
+    output.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        # The checkpoints first: without them, a preset that is there is a finished run's.
+        for name in (CHECKPOINTS, PRESET, TENSORBOARD):
+            remove_folder(output / name)
+    elif known.exists():
+        refuse_differences(json.loads(known.read_text("utf-8")), record, output)
+    with atomic_file(known) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _others(output: Path) -> bool:

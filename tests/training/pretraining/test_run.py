@@ -13,13 +13,12 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
+from spanbert_tf.atomic_files import locked
 from spanbert_tf.data.readers.tables import DataError
 from spanbert_tf.training import step_checkpoints
 from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.model_state import seed_generators
 from spanbert_tf.training.pretraining.run import Pretrained
-from spanbert_tf.training.pretraining.run_folder import open_run
-from spanbert_tf.training.pretraining.workers import Workers
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 from tests.training.pretraining.pretraining_runs import make_corpus, make_encoder, run
 
@@ -110,15 +109,15 @@ def test_stops_of_all_kinds_change_nothing(
     whole: Pretrained, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     saved = []
-    save_file = step_checkpoints.save_file
+    write_tensors = step_checkpoints.write_tensors
 
     def full_disk(tensors, path):
         saved.append(path)
         if len(saved) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(tensors, path)
+        write_tensors(tensors, path)
 
-    monkeypatch.setattr(step_checkpoints, "save_file", full_disk)
+    monkeypatch.setattr(step_checkpoints, "write_tensors", full_disk)
     with pytest.raises(OSError, match="No space left") as error:
         run(folder, "stopped", run_options={"checkpoint_steps": 3})
     assert error.value.__notes__ == [
@@ -209,7 +208,7 @@ def test_another_run_in_the_folder_is_refused(whole: Pretrained, folder: Path):
     (folder / "whole" / "preset").rename(folder / "whole" / "elsewhere")
     with pytest.raises(ValueError, match=r"(?s)something else:\n  budget: 0.15 then, 0.2 now$"):
         run(folder, "whole", {"budget": 0.2})
-    with open_run(folder / "whole", {}, True, Workers()), pytest.raises(BlockingIOError):
+    with locked([folder / "whole"]), pytest.raises(BlockingIOError):
         run(folder, "whole")
     (folder / "mine").mkdir()
     (folder / "mine" / "notes.txt").write_text("mine")
