@@ -52,6 +52,10 @@ WORD_STARTS = Feature("word_starts", "int32", "bs", 0, "1 where a piece is the f
 TAGS = Feature("tags", "int32", "bs", 0, "number of the tag of each word, at its first piece")
 TAG_SCORES = Feature("tag_scores", "float32", "bs", 0, "probability of each tag")
 
+ENTITY_STARTS = Feature(
+    "entity_starts", "int32", "b2", 0, "places of the first marks of head and tail"
+)
+
 # Of rows that hold several blocks, each read as if it stood alone.
 POSITION_IDS = Feature(
     "position_ids", "int32", "bs", 0, "a token's place in its block, which begins at each 0"

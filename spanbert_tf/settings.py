@@ -86,6 +86,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Asking(Settings):
+    """How a task is asked, beside its texts: arguments of its verb that have a default."""
+
+
+@dataclass(frozen=True)
 class FineTuning(Settings):
     """How a task is fine-tuned: what all tasks share."""
 

@@ -7,6 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.cli.silence import import_tensorflow
+from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
+
 SOURCE_HELP = (
     "folder of a Keras preset, a Hugging Face checkpoint or an encoder's SavedModel, "
     "hf://user/repo or kaggle://user/model/keras/name"
@@ -62,6 +65,36 @@ def add_corpus(command: Any) -> None:
     command.add_argument(
         "--lowercase", action="store_true", help="put text in lower case and strip accents"
     )
+
+
+def task_of_model(words: Sequence[str], options: Sequence[str]) -> Any:
+    """The class of the task whose model is the first of some words.
+
+    Args:
+        words: Words of the command line after the command's name.
+        options: Those of its options that take a value.
+
+    Returns:
+        The class; `None` where no model is named, or none is found: the command says what is wrong.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("model", nargs="?")
+    for option in options:
+        parser.add_argument(option)
+    try:
+        model = parser.parse_known_args(list(words))[0].model
+    except (SystemExit, argparse.ArgumentError):  # The whole parser says what is wrong.
+        model = None
+    if model is None:
+        return None
+    import_tensorflow()
+    from spanbert_tf.handles import find
+
+    try:
+        task = find(model).task
+    except (OSError, ValueError, ImportError):
+        return None
+    return task_class(task) if task in FINE_TUNED_TASKS else None
 
 
 def value_of(words: Sequence[str], flag: str) -> str | None:

@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     debug = "--debug" in words
     try:
-        parsed = build_parser(words).parse_args(words)
+        parsed = _parse(words)
         command = _module(parsed.command)
         if getattr(command, "NEEDS_TENSORFLOW", True):
             import_tensorflow()
@@ -87,6 +87,17 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         command.set_defaults(command=name)
         module.add_arguments(command, words if words[:1] == [name] else [])
     return parser
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(words)
+    parsed, rest = parser.parse_known_args(words)
+    texts = getattr(parsed, "texts", None)
+    if rest and (texts is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # `predict MODEL --option TEXT`: argparse has given `texts` nothing by then.
+        parsed.texts = [*texts, *rest]
+    return parsed
 
 
 def _module(command: str) -> ModuleType:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from spanbert_tf.cli.arguments import MODEL_HELP
+from spanbert_tf.cli.arguments import MODEL_HELP, add_settings, settings_from, task_of_model
 from spanbert_tf.cli.showing import one_line
 
 SUMMARY = "answer for texts with a fine-tuned task"
@@ -15,7 +15,7 @@ Answered = tuple[str, Any]
 
 
 def add_arguments(command: Any, words: list[str]) -> None:
-    """Adds the command's options."""
+    """Adds the command's options; those of asking are the model's task's."""
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument("texts", metavar="TEXT", nargs="*", help="texts to answer for")
     command.add_argument(
@@ -30,6 +30,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
+    of = task_of_model(words[1:], ["--input", "--text-column", "--pair-column"])
+    if of is not None:
+        add_settings(command, of.asking_cls, f"how a task of {of.task} is asked")
     command.set_defaults(parser=command)
 
 
@@ -41,7 +44,8 @@ def run(arguments: Namespace) -> list[Answered]:
 
     task = load_task(arguments.model, trust=arguments.trust)
     columns = _columns(arguments)
-    answers = task(tuple(columns) if len(columns) > 1 else columns[0])
+    asking = settings_from(task.task_class.asking_cls, arguments)
+    answers = task(tuple(columns) if len(columns) > 1 else columns[0], **vars(asking))
     return list(zip(columns[0], answers, strict=True))
 
 

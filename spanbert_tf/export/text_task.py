@@ -1,5 +1,6 @@
 """What is behind a handle, whatever its format: texts in, answers out, by the same call."""
 
+from types import MethodType
 from typing import Any
 
 from spanbert_tf.data.batching.texts import list_of_strings
@@ -18,7 +19,7 @@ class TextTask:
 
     It is called with a string or a list of strings, or a tuple of such where the task takes
     several texts at a time, and gives an answer or a list of them; the task's own verb, such as
-    `classify`, does the same.
+    `classify`, does the same and takes the same arguments.
 
     Args:
         description: What `description_of` gave, as it was read again.
@@ -33,14 +34,25 @@ class TextTask:
         self.task = description["task"]
         self.task_class = task_class(self.task)
         self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
-        setattr(self, self.task_class.verb, self.__call__)
+        # The task's own method: of its object it needs what is here too.
+        self._ask = MethodType(getattr(self.task_class, self.task_class.verb), self)
+        setattr(self, self.task_class.verb, self._ask)
 
-    def __call__(self, x: Any) -> Any:
-        """Answers for texts.
+    def __call__(self, x: Any, **options: Any) -> Any:
+        """Answers for texts, as the task's verb does.
 
         Raises:
             TypeError: `x` is not made of strings.
             ValueError: There are not as many texts in each column.
+        """
+        return self._ask(x, **options)
+
+    def answer(self, x: Any, batch_size: int | None = None) -> Any:
+        """Answers for texts, or columns of them, as `SpanBertTask.answer` does.
+
+        Args:
+            x: As for the call.
+            batch_size: Not used: each format has a size of its own.
         """
         columns, is_one = as_columns(x)
         listed = [list_of_strings(column) for column in columns]
@@ -54,7 +66,8 @@ class TextTask:
 
     def answer_nothing(self) -> None:
         """Answers for an empty text: a file that is damaged fails when it is loaded, not later."""
-        self.answer_columns([[""] for _ in self.task_class.signatures["serving_default"]])
+        of = self.task_class
+        self.answer_columns([[x] for x in of.blank or [""] * len(of.signatures["serving_default"])])
 
 
 class KerasTask(TextTask):

@@ -29,8 +29,8 @@ def rows_of_texts(columns: Sequence[Sequence[str]], preprocessor: Any) -> Rows:
         TypeError: A text is not a string.
         ValueError: Columns differ in length.
     """
-    names = ["texts", "pairs"] if len(columns) > 1 else ["texts"]
-    listed = [list_of_strings(column, name) for name, column in zip(names, columns, strict=True)]
+    names = ["texts", "pairs", *(f"columns[{number}]" for number in range(2, len(columns)))]
+    listed = [list_of_strings(column, name) for name, column in zip(names, columns, strict=False)]
     check_columns(listed)
     count = len(listed[0])
     length = preprocessor.sequence_length

@@ -21,7 +21,7 @@ from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.encoder_task import EncoderTask
 from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_batches import Columns, TextBatches, text_columns
-from spanbert_tf.settings import FineTuning
+from spanbert_tf.settings import Asking, FineTuning
 
 
 class SpanBertTask(TextBatches, EncoderTask):
@@ -31,11 +31,15 @@ class SpanBertTask(TextBatches, EncoderTask):
 
     Attributes:
         task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
-        verb: The method by which people ask it.
+        verb: The method by which people ask it.  Of the task it needs `answer` and `decoder` alone,
+            so that exports have it too.
+        asking_cls: What else they may say: arguments of that method, options of `predict`.
         settings_cls: How it is fine-tuned.
         reading_cls: How its files are read: options of `read`.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
+        blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
+            they may be empty.
         decoder_cls: The class of `decoder`.
         decoded: What `decode` gives: numbers from which a decoder makes answers.
         figures: The figures that `score` gives; the first tells which epoch is best.
@@ -43,10 +47,12 @@ class SpanBertTask(TextBatches, EncoderTask):
 
     task: ClassVar[str]
     verb: ClassVar[str]
+    asking_cls: ClassVar[type[Asking]] = Asking
     settings_cls: ClassVar[type[FineTuning]]
     reading_cls: ClassVar[type]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
+    blank: ClassVar[tuple[str, ...] | None] = None
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
@@ -72,6 +78,14 @@ class SpanBertTask(TextBatches, EncoderTask):
     def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
         """What settings decide of the preprocessor."""
         return {"sequence_length": settings.sequence_length}
+
+    @classmethod
+    def with_new_head(
+        cls, backbone: Any, tokenizer: Any, head: dict[str, Any], settings: Any
+    ) -> Any:
+        """Makes a task to be trained, of an encoder and what `head_arguments` gave."""
+        preprocessor = cls.preprocessor_cls(tokenizer, **cls.preprocessor_arguments(settings))
+        return cls(backbone, preprocessor=preprocessor, **head)
 
     @classmethod
     def strata(cls, records: Sequence[Any]) -> np.ndarray:

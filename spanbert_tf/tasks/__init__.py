@@ -11,6 +11,7 @@ from typing import Any
 TASKS = {
     "text-classification": "spanbert_tf.tasks.text_classifier.SpanBertTextClassifier",
     "token-classification": "spanbert_tf.tasks.token_classifier.SpanBertTokenClassifier",
+    "relation-extraction": "spanbert_tf.tasks.relation_extractor.SpanBertRelationExtractor",
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

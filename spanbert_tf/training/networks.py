@@ -32,7 +32,7 @@ def make_network(
         of: The task's class.
         settings: How it is trained.
         encoder: Any handle of an encoder.
-        head: What the training data decides: arguments of the class.
+        head: What the training data decides, see `SpanBertTask.head_arguments`.
         rows: Number of records to train on.
 
     Returns:
@@ -47,8 +47,7 @@ def make_network(
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
-    preprocessor = of.preprocessor_cls(tokenizer, **of.preprocessor_arguments(settings))
-    model = of(backbone, preprocessor=preprocessor, **head)
+    model = of.with_new_head(backbone, tokenizer, head, settings)
     steps = -(-rows // settings.batch_size) * settings.epochs
     schedule = WarmUpLinearDecay(
         settings.learning_rate, steps, round(settings.warmup_proportion * steps)

@@ -20,13 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from spanbert_tf.data.readers.entities import TYPE_KEYS, EntitySpan
-from spanbert_tf.data.readers.tables import (
-    DataError,
-    quote,
-    read_json_lines,
-    read_lines,
-    suffix_of,
-)
+from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
+from spanbert_tf.data.readers.tables import read_json_lines
 
 # Keys of JSON lines, by what they hold.
 KEYS = {

@@ -13,7 +13,7 @@ from spanbert_tf.data.readers.relations import (
     read_marks,
     read_relations,
 )
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 
 TEXT = "😀 Ada née b́ (x) met Bo."
 HEAD, TAIL = EntitySpan(2, 5, ""), EntitySpan(21, 23, "")
