@@ -23,8 +23,8 @@ from spanbert_tf.data.batching.entity_pairs import (
 )
 from spanbert_tf.data.batching.labels import number_labels, number_tensor
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.readers.relations import RelationExample, negative_label, read_relations
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.relations import RelationExample, negative_label, read_relations
 from spanbert_tf.features import ENTITY_STARTS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.layers.entity_vectors import EntityVectors
 from spanbert_tf.metrics.relations import FIGURES, relation_scores

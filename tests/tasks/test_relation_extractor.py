@@ -12,8 +12,8 @@ import tensorflow as tf
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, load_task
 from spanbert_tf.cli.main import main
 from spanbert_tf.data.readers.entities import EntitySpan
-from spanbert_tf.data.readers.relations import RelationExample, read_marks
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.relations import RelationExample, read_marks
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.tasks.decoders.entities import Entity

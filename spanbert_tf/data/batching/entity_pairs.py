@@ -9,8 +9,8 @@ from typing import Any
 
 from spanbert_tf.data.batching.entity_marks import write_span
 from spanbert_tf.data.readers.entities import EntitySpan
-from spanbert_tf.data.readers.relations import Pair, check_pair, read_marks
 from spanbert_tf.data.readers.lines import quote
+from spanbert_tf.data.readers.relations import Pair, check_pair, read_marks
 
 
 def columns_of_pairs(pairs: Iterable[Pair]) -> list[list[str]]:

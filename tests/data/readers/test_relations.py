@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from spanbert_tf.data.readers.entities import EntitySpan
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.relations import (
     RelationExample,
     negative_label,
     read_marks,
     read_relations,
 )
-from spanbert_tf.data.readers.lines import DataError
 
 TEXT = "😀 Ada née b́ (x) met Bo."
 HEAD, TAIL = EntitySpan(2, 5, ""), EntitySpan(21, 23, "")
