@@ -10,37 +10,24 @@ one epoch on the questions of `qa/new_wiki_v1.0.json` and answers the answerable
 percent. Differences are to the first encoder under the same seed, which fixes the head, dropout and
 the order of batches.
 
-Input.  `[CLS] question [SEP] context [SEP]`, segments 0 and 1, 256 tokens at most.  A question is
-cut at 64 pieces.  A longer context is cut into windows that share 96 pieces with the one before
-(the stride as Hugging Face counts it, not the step from window to window as BERT does).
-Head.  One dense layer gives each token a logit as first and one as last piece of the answer; the
-loss is the mean of both cross-entropies over the tokens of the row.
-Training.  Batches of 32 windows of like length; AdamW with BERT's settings, rate up to 1e-4 over a
-tenth of the steps and linearly down to 0; dropout 0.1, whatever an encoder was pretrained with.
-To be learned is the answer that most people gave, of equals the first, in each window that holds
-the whole of it; a window that does not has [CLS] as its target, as in BERT's recipe.
-Answers.  The span of at most 30 pieces of the context with the highest sum of logits among all
-windows of the question, as it stands in the text.
+The recipe is `finetune` of the task question-answering (see `SpanBertQuestionAnswerer`): rows of
+256 tokens at most; windows of a longer context share 96 pieces with the one before (the stride as
+Hugging Face counts it, not the step from window to window as BERT does); batches of 32 windows of
+like length; AdamW with BERT's settings, rate up to 1e-4 over a tenth of the steps and linearly down
+to 0.  To be learned is the answer that most people gave, of equals the first, in each window that
+holds the whole of it; a window that does not has [CLS] as its target, as in BERT's recipe.  The
+answer is the best span of at most 30 pieces of the context, among all its windows.
 """
 
 import argparse
 import os
-from functools import cache
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from _extractive_qa import (
-    LEARNING_RATE,
-    TEST_FILE,
-    TRAIN_FILE,
-    EncodedQuestions,
-    encode,
-    judge,
-    read_questions,
-)
+from _extractive_qa import LEARNING_RATE, TEST_FILE, TRAIN_FILE, judge, sample
 from _support import MINILM, data_folder, encoder_source, machine
 
-from spanbert_tf import SpanBertTokenizer, load_backbone
+from spanbert_tf.data.readers.questions import read_questions
 
 
 def main() -> None:
@@ -54,17 +41,9 @@ def main() -> None:
 
     folder = data_folder() / "qa"
     train, test = (
-        read_questions(folder / file, arguments.questions) for file in (TRAIN_FILE, TEST_FILE)
+        sample([one for one in read_questions(folder / file) if one.answers], arguments.questions)
+        for file in (TRAIN_FILE, TEST_FILE)
     )
-
-    @cache
-    def encoded(
-        pieces: tuple[str, ...], lowercase: bool
-    ) -> tuple[EncodedQuestions, EncodedQuestions]:
-        """Encodes once for all encoders of a vocabulary."""
-        tokenizer = SpanBertTokenizer(pieces, lowercase=lowercase)
-        return encode(train, tokenizer), encode(test, tokenizer)
-
     print(machine("tensorflow", "keras"))
     print(f"{len(train)} questions to train on, {len(test)} to answer, {arguments.dtype}")
     width = max(map(len, arguments.encoders)) + 2
@@ -77,13 +56,19 @@ def main() -> None:
     for seed in range(arguments.seeds):
         first = None
         for name in arguments.encoders:
-            backbone, tokenizer = load_backbone(encoder_source(name), arguments.dtype)
-            sides = encoded(tuple(tokenizer.get_vocabulary()), tokenizer.lowercase)
-            result = judge(backbone, *sides, seed, arguments.learning_rate)
-            first = first or result
+            result = judge(
+                encoder_source(name),
+                train,
+                test,
+                seed=seed,
+                learning_rate=arguments.learning_rate,
+                dtype=arguments.dtype,
+            )
+            em, f1 = (result.figures[key] for key in ("exact_match", "f1"))
+            first = first or (em, f1)
             print(
-                f"{name:<{width}}{seed:>4}{result.exact_match:>8.2f}{result.f1:>8.2f}"
-                f"{result.exact_match - first.exact_match:>+9.2f}{result.f1 - first.f1:>+9.2f}"
+                f"{name:<{width}}{seed:>4}{em:>8.2f}{f1:>8.2f}"
+                f"{em - first[0]:>+9.2f}{f1 - first[1]:>+9.2f}"
                 f"{result.loss:>7.3f}{result.seconds[0]:>9.0f}{result.seconds[1]:>8.0f}"
                 f"{result.tokens_per_second:>10,.0f}",
                 flush=True,

@@ -68,6 +68,7 @@ BENCHMARKS = (
     Benchmark("pretraining_kills"),
     Benchmark("killed_commands"),
     Benchmark("extractive_qa", ENCODERS),
+    Benchmark("question_answering"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("plots"),
 )

@@ -55,6 +55,19 @@ TAG_SCORES = Feature("tag_scores", "float32", "bs", 0, "probability of each tag"
 ENTITY_STARTS = Feature(
     "entity_starts", "int32", "b2", 0, "places of the first marks of head and tail"
 )
+# The spans of a context's window that answer a question best, and how they compare with no answer.
+ANSWER_TOKENS = Feature(
+    "answer_tokens", "int32", "b2", 0, "first and last token of the answer, [CLS] twice for none"
+)
+ANSWER_SPANS = Feature(
+    "answer_spans", "int32", "bk2", None, "first and last piece of the context, of the best answers"
+)
+ANSWER_SCORES = Feature(
+    "answer_scores", "float32", "bk", None, "log odds of each answer against none in the window"
+)
+NO_ANSWER_SCORES = Feature(
+    "no_answer_scores", "float32", "b", None, "log probability of no answer in the window"
+)
 
 # Of rows that hold several blocks, each read as if it stood alone.
 POSITION_IDS = Feature(

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from _extractive_qa import best_spans
 
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
+from spanbert_tf.layers.span_scoring import NEVER, best_spans
 from tests.conftest import ROOT
 from tests.layer_checks import randomize
 
@@ -121,7 +121,8 @@ def test_answers_are_those_of_tensorflow(results: Arrays, pretrainer: SpanBertPr
 
     allowed = features["segment_ids"] == 1
     allowed[np.arange(len(allowed)), is_token.sum(axis=1) - 1] = False  # [SEP]
-    score, first, last = best_spans(logits[..., 0], logits[..., 1], allowed)
+    sides = (np.where(allowed, logits[..., side], np.float32(NEVER)) for side in range(2))
+    score, first, last = (np.array(of)[:, 0] for of in best_spans(*sides, 30, 1))
     np.testing.assert_allclose(results["best_score"], score, atol=1e-4)
     np.testing.assert_array_equal(results["best_first"], first)
     np.testing.assert_array_equal(results["best_last"], last)

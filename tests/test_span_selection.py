@@ -13,7 +13,6 @@ from _cloze_questions import (
     cloze_questions,
     read_articles,
 )
-from _extractive_qa import Question
 from span_selection import Selection, make_batches
 
 from spanbert_tf import (
@@ -22,6 +21,7 @@ from spanbert_tf import (
     SpanBertPretrainerPreprocessor,
     SpanBertTokenizer,
 )
+from spanbert_tf.data.readers.questions import Question
 
 WINTER = (
     "The village of Hollowbrook lies between two rivers in the northern hills. Its mill was built "
@@ -46,7 +46,7 @@ def test_blank_and_answer_make_a_sentence_of_the_article(seed: int):
     assert made
     for question in made:
         ((answer, begin),) = question.answers
-        sentence = question.text.replace(BLANK, answer)
+        sentence = question.question.replace(BLANK, answer)
         assert any(sentence in paragraph for paragraph in ARTICLE)
         assert question.context[begin : begin + len(answer)] == answer
         assert question.context.count(answer) == 1

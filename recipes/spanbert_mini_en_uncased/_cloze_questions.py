@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from _extractive_qa import Question
+
+from spanbert_tf.data.readers.questions import Question
 
 BLANK = "[MASK]"
 QUERY_WORDS = range(7, 41)

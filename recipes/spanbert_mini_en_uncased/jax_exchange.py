@@ -25,26 +25,22 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[2] / "benchmarks")
 
 import numpy as np
 import tensorflow as tf
-from _extractive_qa import (
-    TEST_FILE,
-    TRAIN_FILE,
-    WINDOW,
-    EncodedQuestions,
-    encode,
-    read_questions,
-    score,
-)
+from _extractive_qa import TEST_FILE, TRAIN_FILE, WINDOW, encode
 from _support import data_folder
 
 from spanbert_tf.checkpoints.convert import load_hugging_face_pretrainer
 from spanbert_tf.checkpoints.saved_models import restore_encoder
 from spanbert_tf.cli.prepare import make_tokenizer
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
+from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.data.corpus.blocks import starts_word
 from spanbert_tf.data.corpus.preparation import prepare_corpus
 from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.data.readers.questions import Question, read_questions
+from spanbert_tf.features import ANSWER_TOKENS
 from spanbert_tf.handles import bundled_minilm, default_encoder
 from spanbert_tf.layers.masking.span_masking import SpanMasking
+from spanbert_tf.metrics.answers import answer_figures
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
@@ -69,10 +65,10 @@ def flat_rows(batches: PretrainingBatches) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(ids), np.concatenate(lengths)
 
 
-def encoded(tokenizer: SpanBertTokenizer) -> dict[str, EncodedQuestions]:
-    folder = data_folder() / "qa"
-    files = {"train": TRAIN_FILE, "test": TEST_FILE}
-    return {part: encode(read_questions(folder / name), tokenizer) for part, name in files.items()}
+def questions_of(part: str) -> list[Question]:
+    """The answerable questions of a part."""
+    path = data_folder() / "qa" / {"train": TRAIN_FILE, "test": TEST_FILE}[part]
+    return [question for question in read_questions(path) if question.answers]
 
 
 def pack(folder: Path) -> None:
@@ -105,16 +101,17 @@ def pack(folder: Path) -> None:
         word_starts=np.asarray(starts_word(train.vocabulary)),
     )
     packed = {}
-    for part, questions in encoded(tokenizer).items():
-        texts, contexts = (segment.to_list() for segment in questions.segments)
+    for part in ("train", "test"):
+        of_part = encode(questions_of(part), tokenizer)
+        texts, contexts = (segment.to_list() for segment in of_part.segments)
         cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
         rows = [[cls, *t, sep, *c, sep] for t, c in zip(texts, contexts, strict=True)]
         packed |= {
             f"{part}_ids": np.concatenate(rows).astype("uint16"),
             f"{part}_lengths": np.array([len(row) for row in rows], "uint16"),
             f"{part}_begins": np.array([len(text) + 2 for text in texts], "int32"),
-            f"{part}_targets": questions.targets.astype("int32"),
-            f"{part}_numbers": questions.numbers.astype("int32"),
+            f"{part}_targets": of_part.targets[ANSWER_TOKENS].numpy(),
+            f"{part}_numbers": of_part.records.numpy(),
         }
     np.savez(folder / "questions.npz", **packed)
     # Upper halves of float32, rounded to even: bfloat16, which NumPy's files do not know.
@@ -159,25 +156,28 @@ def load_trained(output: Path) -> SpanBertPretrainer:
     return pretrainer
 
 
-def scored(answers: dict[str, np.ndarray], questions: EncodedQuestions) -> tuple[float, float]:
+def scored(
+    answers: dict[str, np.ndarray], questions: list[Question], rows: Rows
+) -> tuple[float, float]:
     """Exact match and F1 of the best span among all windows of each question."""
-    texts = [""] * len(questions.questions)
+    texts = [""] * len(questions)
     best = np.full(len(texts), -np.inf)
-    before = questions.segments[0].row_lengths().numpy() + 2
-    for row, number in enumerate(questions.numbers):
+    before = rows.segments[0].row_lengths().numpy() + 2
+    starts, ends = (rows.places[name].to_list() for name in ("starts", "ends"))
+    for row, number in enumerate(rows.records.numpy()):
         if answers["score"][row] > best[number]:
             best[number] = answers["score"][row]
             first, last = (int(answers[key][row] - before[row]) for key in ("first", "last"))
-            places = questions.characters[row]
-            context = questions.questions[number].context
-            texts[number] = context[places[first, 0] : places[last, 1]]
-    return score(texts, questions.questions)
+            texts[number] = questions[number].context[starts[row][first] : ends[row][last]]
+    figures = answer_figures(texts, [[text for text, _ in one.answers] for one in questions])
+    return figures["exact_match"], figures["f1"]
 
 
 def write_table(output: Path) -> None:
     """Prints what each encoder reached and what it cost."""
     vocabulary = read_vocabulary(bundled_minilm() / "vocab.txt")
-    questions = encoded(SpanBertTokenizer(vocabulary, lowercase=True))["test"]
+    questions = questions_of("test")
+    encoded = encode(questions, SpanBertTokenizer(vocabulary, lowercase=True))
     answers = np.load(output / "answers.npz")
     rows: dict[str, list[dict[str, float]]] = {}
     for record in json.loads((output / "records.json").read_text()):
@@ -192,7 +192,7 @@ def write_table(output: Path) -> None:
         figures = {name: value for name, value in figures.items() if value is not None}
         for seed in range(record["seed"], record["seed"] + len(record["piece_f1"])):
             of_seed = {key: answers[f"{name}/{seed}/{key}"] for key in ("score", "first", "last")}
-            exact_match, f1 = scored(of_seed, questions)
+            exact_match, f1 = scored(of_seed, questions, encoded)
             rows.setdefault(name, []).append({**figures, "EM": exact_match, "F1": f1})
     columns = ("million tokens", "seconds", "mlm_own", "mlm_subword", "sbo", "EM", "F1")
     print("mean over seeds, and their range")

@@ -28,13 +28,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 from _cloze_questions import cloze_questions, read_articles
-from _extractive_qa import Question, encode
+from _extractive_qa import WINDOW, encode
 from _support import data_folder, machine
 from keras import ops
 
 from spanbert_tf import SpanBertPretrainer, SpanBertTokenizer, SpanMasking
 from spanbert_tf.atomic_files import atomic_folder
+from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.corpus.blocks import starts_word
+from spanbert_tf.data.readers.questions import Question
 from spanbert_tf.features import PADDING_MASK, SPAN_FEATURES, TOKEN_IDS
 from spanbert_tf.layers.kernels.cross_entropy import cross_entropy
 from spanbert_tf.layers.kernels.gathering import take_positions
@@ -117,8 +119,13 @@ def make_batches(
     """Makes masked batches; gives also how many there are, and their tokens."""
     vocabulary = tokenizer.get_vocabulary()
     marked = SpanBertTokenizer(vocabulary, tokenizer.lowercase, special_tokens_in_strings=True)
-    batches = encode(questions, marked).batches(
-        batch_size=BATCH, num_buckets=NUM_BUCKETS, seed=seed
+    batches = BucketedBatches.from_rows(
+        encode(questions, marked),
+        tokenizer=marked,
+        sequence_length=WINDOW,
+        batch_size=BATCH,
+        num_buckets=NUM_BUCKETS,
+        seed=seed,
     )
     masking = SpanMasking(
         len(vocabulary),

@@ -144,6 +144,7 @@ def show(result: dict[str, Any]) -> str:
             figures = figures_in_a_row(result[part])
             lines.append(f"{part}, {result[f'{part}_size']:,}: {figures}")
     folder = PRESET_FOLDERS.get(result["task"], PRESET_FOLDER)
+    texts = min(task_class(result["task"]).signatures.values(), key=len)  # of one answer
     if result["adapter"]:
         lines.append(f"what was learned, for its encoder (adapter): {result['adapter']}")
     return "\n".join(
@@ -152,7 +153,7 @@ def show(result: dict[str, Any]) -> str:
             f"to train on or export (Keras preset): {result[folder]}",
             f"text in, answers out (SavedModel): {result['saved_model']}",
             "ask it:",
-            f'  spanbert-tf predict {result["saved_model"]} "..."',
+            " ".join(["  spanbert-tf predict", result["saved_model"], *['"..."'] * len(texts)]),
         ]
     )
 

@@ -17,14 +17,22 @@ Answered = tuple[str, Any]
 def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options; those of asking are the model's task's."""
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    command.add_argument("texts", metavar="TEXT", nargs="*", help="texts to answer for")
+    command.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        help="texts to answer for; for question-answering each question followed by its context",
+    )
     command.add_argument(
         "--input",
         metavar="FILE",
-        help="texts, one a line, or .tsv, .csv or .jsonl; - reads lines of standard input",
+        help="texts, one a line, or .tsv, .csv or .jsonl; - reads lines of standard input; for "
+        "question-answering .tsv, .csv or .jsonl with question and context, or SQuAD's .json",
     )
-    command.add_argument("--text-column", metavar="NAME", help="column of the texts")
-    command.add_argument("--pair-column", metavar="NAME", help="column of the second texts")
+    command.add_argument("--text-column", metavar="NAME", help="column of the texts, or questions")
+    command.add_argument(
+        "--pair-column", metavar="NAME", help="column of the second texts, or contexts"
+    )
     command.add_argument(
         "--trust",
         action="store_true",
@@ -43,10 +51,12 @@ def run(arguments: Namespace) -> list[Answered]:
     from spanbert_tf.export.task_loading import load_task
 
     task = load_task(arguments.model, trust=arguments.trust)
-    columns = _columns(arguments)
-    asking = settings_from(task.task_class.asking_cls, arguments)
-    answers = task(tuple(columns) if len(columns) > 1 else columns[0], **vars(asking))
-    return list(zip(columns[0], answers, strict=True))
+    of = task.task_class
+    columns = _columns(arguments, of)
+    asking = settings_from(of.asking_cls, arguments)
+    # What one answer is for: one text or a pair, or several texts, such as question and context.
+    texts = columns if len(of.asked) > 1 or len(columns) == 1 else [tuple(columns)]
+    return list(zip(columns[0], task(*texts, **vars(asking)), strict=True))
 
 
 def to_json(result: list[Answered]) -> list[dict[str, Any]]:
@@ -71,11 +81,10 @@ def show(result: list[Answered]) -> str:
     return "\n".join(lines)
 
 
-def _columns(arguments: Namespace) -> list[list[str]]:
-    from spanbert_tf.data.readers.tables import read_texts, text_columns_of
-
-    if arguments.texts:
-        return [arguments.texts]
-    return text_columns_of(
-        read_texts(arguments.input, arguments.text_column, arguments.pair_column)
-    )
+def _columns(arguments: Namespace, of: Any) -> list[Any]:
+    texts = arguments.texts
+    if not texts:
+        return of.read_asked(arguments.input, arguments.text_column, arguments.pair_column)
+    if len(texts) % len(of.asked):
+        arguments.parser.error(f"give {' and '.join(of.asked)} in turn; there are {len(texts)}")
+    return [texts[place :: len(of.asked)] for place in range(len(of.asked))]

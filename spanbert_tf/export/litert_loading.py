@@ -33,8 +33,13 @@ from spanbert_tf.foreign_files import (
     text,
 )
 from spanbert_tf.handles import LITERT_FILE
-from spanbert_tf.models.answering import FEW_TEXTS, answer_rows, cut_rows, rows_of_texts
-from spanbert_tf.models.task import as_columns
+from spanbert_tf.models.answering import (
+    FEW_TEXTS,
+    answer_rows,
+    as_columns,
+    cut_rows,
+    rows_of_texts,
+)
 from spanbert_tf.models.text_batches import NUM_BUCKETS, Columns
 from spanbert_tf.tasks.text_classifier import SpanBertTextClassifierPreprocessor
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
@@ -114,17 +119,16 @@ class LiteRTTask(TextTask):
         super().__init__(description)
         self._network = _network(run, self.task_class.preprocessor_cls, tokenizer, description)
 
-    def answer_columns(self, columns: Columns) -> list[Any]:
+    def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:
         """Answers for texts, any number of them."""
         network, decoded = self._network, self.task_class.decoded
         if 0 < len(columns[0]) <= FEW_TEXTS:
             features, rows = network.one_batch(columns)
             lengths = features[PADDING_MASK.name].numpy().sum(axis=1)
-            return self.decoder.answers(
-                cut_rows(network(features), lengths, decoded), rows, columns
-            )
+            if len(lengths) <= FEW_TEXTS:  # A long text has many windows.
+                return decoder.answers(cut_rows(network(features), lengths, decoded), rows, columns)
         rows = network.rows(columns)
-        return answer_rows(rows, columns, network.batches, network, decoded, self.decoder)
+        return answer_rows(rows, columns, network.batches, network, decoded, decoder)
 
 
 class LiteRTEncoder:

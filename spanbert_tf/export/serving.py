@@ -117,11 +117,11 @@ class ServedTask(TextTask):
         with reading(path, f"a SavedModel for {self.task}"):
             self.answer_nothing()
 
-    def answer_columns(self, columns: Columns) -> list[Any]:
+    def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:
         """Answers for texts, some at a time."""
         answers: list[Any] = []
         for begin in range(0, len(columns[0]), TEXTS_A_CALL):
             chunk = slice(begin, begin + TEXTS_A_CALL)
             outputs = self._model(*(tf.constant(column[chunk], tf.string) for column in columns))
-            answers += self.decoder.served({name: x.numpy() for name, x in outputs.items()})
+            answers += decoder.served({name: x.numpy() for name, x in outputs.items()})
         return answers

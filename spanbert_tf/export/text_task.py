@@ -1,12 +1,12 @@
 """What is behind a handle, whatever its format: texts in, answers out, by the same call."""
 
+from dataclasses import replace
 from types import MethodType
 from typing import Any
 
-from spanbert_tf.data.batching.texts import list_of_strings
 from spanbert_tf.foreign_files import Schema, table, text
-from spanbert_tf.models.answering import check_columns
-from spanbert_tf.models.task import SpanBertTask, as_columns
+from spanbert_tf.models.answering import columns_of_task, readable_assertions
+from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.tasks import task_class
 
@@ -17,9 +17,8 @@ DESCRIPTION: Schema = {"task": text(required=True), "decoder": table(required=Tr
 class TextTask:
     """A task that answers for texts.
 
-    It is called with a string or a list of strings, or a tuple of such where the task takes
-    several texts at a time, and gives an answer or a list of them; the task's own verb, such as
-    `classify`, does the same and takes the same arguments.
+    It is called as the task's own verb is, such as `classify`, with the same arguments, and gives
+    an answer for a string and a list of answers for a list of strings.
 
     Args:
         description: What `description_of` gave, as it was read again.
@@ -38,36 +37,38 @@ class TextTask:
         self._ask = MethodType(getattr(self.task_class, self.task_class.verb), self)
         setattr(self, self.task_class.verb, self._ask)
 
-    def __call__(self, x: Any, **options: Any) -> Any:
+    def __call__(self, *texts: Any, **options: Any) -> Any:
         """Answers for texts, as the task's verb does.
 
         Raises:
-            TypeError: `x` is not made of strings.
-            ValueError: There are not as many texts in each column.
+            TypeError: A text is not a string.
+            ValueError: There are not as many texts in each column, or not so many columns as the
+                task takes.
         """
-        return self._ask(x, **options)
+        return self._ask(*texts, **options)
 
-    def answer(self, x: Any, batch_size: int | None = None) -> Any:
-        """Answers for texts, or columns of them, as `SpanBertTask.answer` does.
+    def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
+        """Answers for texts, or columns of them, see `SpanBertTask.answer_texts`.
 
         Args:
-            x: As for the call.
+            x: A string, or a list of strings, or a tuple of such.
             batch_size: Not used: each format has a size of its own.
+            **options: Fields of `decoder` that this call has otherwise, such as `top_k`.
         """
-        columns, is_one = as_columns(x)
-        listed = [list_of_strings(column) for column in columns]
-        check_columns(listed)
-        answers = self.answer_columns(listed)
+        columns, is_one = columns_of_task(self.task_class, x)
+        with readable_assertions():
+            answers = self.answer_columns(columns, replace(self.decoder, **options))
         return answers[0] if is_one else answers
 
-    def answer_columns(self, columns: Columns) -> list[Any]:
-        """Answers for columns of texts, all of one length."""
+    def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:
+        """Answers for columns of texts, all of one length, as a decoder makes them."""
         raise NotImplementedError
 
     def answer_nothing(self) -> None:
         """Answers for an empty text: a file that is damaged fails when it is loaded, not later."""
         of = self.task_class
-        self.answer_columns([[x] for x in of.blank or [""] * len(of.signatures["serving_default"])])
+        blank = of.blank or [""] * len(of.signatures["serving_default"])
+        self.answer_columns([[x] for x in blank], self.decoder)
 
 
 class KerasTask(TextTask):
@@ -84,9 +85,9 @@ class KerasTask(TextTask):
         super().__init__(description_of(model))
         self.model = model
 
-    def answer_columns(self, columns: Columns) -> list[Any]:
-        """Answers for texts."""
-        return self.model.answer(tuple(columns))
+    def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
+        """Answers for texts, see `SpanBertTask.answer_texts`."""
+        return self.model.answer_texts(x, batch_size, **options)
 
 
 def description_of(task: SpanBertTask) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Texts to answers, by whatever runs the network: Keras or LiteRT."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +12,88 @@ import tensorflow as tf
 from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows, concat_rows
 from spanbert_tf.data.batching.texts import TEXTS_A_CALL, list_of_strings
-from spanbert_tf.features import Feature
+from spanbert_tf.features import TOKEN_IDS, Feature
 from spanbert_tf.models.decoding import Decoder
+from spanbert_tf.models.text_batches import TOKEN_BUDGET, Columns, text_columns
 
 # So many texts are one batch, padded to the longest; more are sorted by length, which takes some
 # milliseconds before the first is answered.
 FEW_TEXTS = 8
+
+
+def columns_of_task(of: Any, x: Any) -> tuple[Columns, bool]:
+    """Columns of texts for a task, and whether there is but one text in each.
+
+    Args:
+        of: The task's class.
+        x: A string, or a list, array or tensor of them, or a tuple of such.
+
+    Raises:
+        TypeError: A text is not a string.
+        ValueError: There are not as many texts in each column, or not so many columns as the task
+            takes.
+    """
+    columns, is_one = as_columns(x)
+    columns = [list_of_strings(column) for column in columns]
+    if len(columns) not in map(len, of.signatures.values()):
+        expected = " or ".join(" and ".join(names) for names in of.signatures.values())
+        raise ValueError(f"{of.task} takes {expected}, but got {len(columns)} texts at a time.")
+    check_columns(columns)
+    return columns, is_one
+
+
+def as_columns(x: Any) -> tuple[Columns, bool]:
+    """Columns of texts, and whether there is but one text in each.
+
+    Raises:
+        TypeError: `x` is made of something else.
+    """
+    parts = x if isinstance(x, tuple) else (x,)
+    if all(isinstance(part, str | bytes) for part in parts):
+        return [[part] for part in parts], True
+    columns = text_columns(x)
+    if columns is None:
+        raise TypeError(f"expected a string or a list of strings, got {x!r:.200}")
+    return columns, False
+
+
+@contextmanager
+def readable_assertions() -> Iterator[None]:
+    """Makes a `ValueError` of what a graph asserts of its texts, in the assertion's words."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = re.search(r"assertion failed: \[(.*?)\]", error.message)
+        if said is None:
+            raise
+        raise ValueError(said[1]) from error
+
+
+def in_steps(
+    run: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+    features: dict[str, tf.Tensor],
+    decoded: Sequence[Feature],
+) -> dict[str, tf.Tensor]:
+    """Runs as many rows at a time as have 8,192 tokens, within a graph: a long text has many.
+
+    Args:
+        run: What is decided of rows, tensors `[r, ...]` by name.
+        features: Tensors `[r, s]` by name.
+        decoded: Describes what `run` gives.
+
+    Returns:
+        What `run` gives of all rows.
+    """
+    count, length = tf.unstack(tf.shape(features[TOKEN_IDS.name]))
+    step = tf.maximum(TOKEN_BUDGET // length, 1)
+    specs = {of.name: tf.RaggedTensorSpec([None] * len(of.shape), of.dtype, 0) for of in decoded}
+    outputs = tf.map_fn(
+        lambda begin: run({name: of[begin : begin + step] for name, of in features.items()}),
+        tf.range(0, count, step),
+        fn_output_signature=specs,
+        parallel_iterations=1,
+    )
+    return {name: of_steps.values for name, of_steps in outputs.items()}
 
 
 def rows_of_texts(columns: Sequence[Sequence[str]], preprocessor: Any) -> Rows:
@@ -27,7 +105,7 @@ def rows_of_texts(columns: Sequence[Sequence[str]], preprocessor: Any) -> Rows:
 
     Raises:
         TypeError: A text is not a string.
-        ValueError: Columns differ in length.
+        ValueError: Columns differ in length, or the preprocessor refuses a text.
     """
     names = ["texts", "pairs", *(f"columns[{number}]" for number in range(2, len(columns)))]
     listed = [list_of_strings(column, name) for name, column in zip(names, columns, strict=False)]
@@ -37,7 +115,8 @@ def rows_of_texts(columns: Sequence[Sequence[str]], preprocessor: Any) -> Rows:
     parts = []
     for begin in range(0, max(count, 1), TEXTS_A_CALL):
         chunk = slice(begin, begin + TEXTS_A_CALL)
-        rows = preprocessor.rows(*(tf.constant(column[chunk], tf.string) for column in listed))
+        with readable_assertions():
+            rows = preprocessor.rows(*(tf.constant(column[chunk], tf.string) for column in listed))
         # What a row has no room for need not be kept until it is packed.
         cut = tuple(segment[:, :length] for segment in rows.segments)
         parts.append(replace(rows, segments=cut))

@@ -7,6 +7,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 import operator
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import keras
@@ -14,13 +15,20 @@ import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.batching.texts import list_of_strings
+from spanbert_tf.data.readers.tables import read_texts, text_columns_of
 from spanbert_tf.features import Feature
-from spanbert_tf.models.answering import FEW_TEXTS, answer_rows, rows_of_texts
+from spanbert_tf.models.answering import (
+    FEW_TEXTS,
+    answer_rows,
+    columns_of_task,
+    in_steps,
+    readable_assertions,
+    rows_of_texts,
+)
 from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.encoder_task import EncoderTask
 from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
-from spanbert_tf.models.text_batches import Columns, TextBatches, text_columns
+from spanbert_tf.models.text_batches import Columns, TextBatches
 from spanbert_tf.settings import Asking, FineTuning
 
 
@@ -31,13 +39,14 @@ class SpanBertTask(TextBatches, EncoderTask):
 
     Attributes:
         task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
-        verb: The method by which people ask it.  Of the task it needs `answer` and `decoder` alone,
-            so that exports have it too.
+        verb: The method by which people ask it.  Of the task it needs `answer_texts` and `decoder`
+            alone, so that exports have it too.
         asking_cls: What else they may say: arguments of that method, options of `predict`.
         settings_cls: How it is fine-tuned.
         reading_cls: How its files are read: options of `read`.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
+        asked: Names of the texts that the verb takes, each an argument.
         blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
             they may be empty.
         decoder_cls: The class of `decoder`.
@@ -52,6 +61,7 @@ class SpanBertTask(TextBatches, EncoderTask):
     reading_cls: ClassVar[type]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
+    asked: ClassVar[tuple[str, ...]] = ("text",)
     blank: ClassVar[tuple[str, ...] | None] = None
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
@@ -101,8 +111,26 @@ class SpanBertTask(TextBatches, EncoderTask):
         raise NotImplementedError
 
     def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
-        """The field's figures, by the names that `figures_of` lists."""
+        """The figures that `figures_of` lists, by name, of what `scored_decoder` gave."""
         raise NotImplementedError
+
+    @property
+    def scored_decoder(self) -> Any:
+        """What makes the answers that `score` and `tune` are given."""
+        return self.decoder
+
+    def tune(self, answers: Sequence[Any], records: Sequence[Any]) -> None:
+        """Chooses on validation data what gradients do not teach, such as a threshold: nothing."""
+
+    @classmethod
+    def read_asked(
+        cls,
+        path: str | os.PathLike[str],
+        text_column: str | None = None,
+        pair_column: str | None = None,
+    ) -> Columns:
+        """Reads texts to answer for, see `read_texts`."""
+        return text_columns_of(read_texts(path, text_column, pair_column))
 
     # What a task says of its network.
 
@@ -176,33 +204,38 @@ class SpanBertTask(TextBatches, EncoderTask):
             weights = tf.gather(tf.constant(np.asarray(sample_weight)), rows.records)
         return rows.with_targets(self.make_targets(rows, columns, y), weights)
 
-    def answer(self, x: Any, batch_size: int | None = None) -> Any:
+    def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
         """Answers for texts.
 
         Args:
             x: A string, or a list, array or tensor of them; a tuple of such where the task takes
                 several texts at a time.
             batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
+            **options: Fields of `decoder` that this call has otherwise, such as `top_k`.
 
         Returns:
             For a string its answer; for several a list of answers, in their order.
 
         Raises:
             TypeError: A text is not a string.
-            ValueError: There is no preprocessor.
+            ValueError: There is no preprocessor, there are not as many texts in each column, or
+                not so many columns as the task takes.
         """
         if self.preprocessor is None:
             raise ValueError(f"`{self.verb}` takes texts and needs a preprocessor.")
-        columns, is_one = as_columns(x)
-        answers = self._answers(columns, batch_size)
+        columns, is_one = columns_of_task(type(self), x)
+        with readable_assertions():
+            answers = self._answers(columns, batch_size, replace(self.decoder, **options))
         return answers[0] if is_one else answers
 
-    def _answers(self, columns: Columns, batch_size: int | None) -> list[Any]:
+    def _answers(self, columns: Columns, batch_size: int | None, decoder: Any) -> list[Any]:
         few = batch_size is None and len(columns[0]) <= FEW_TEXTS
         if few and columns[0] and keras.config.backend() == "tensorflow":
-            strings = [tf.constant(list_of_strings(column), tf.string) for column in columns]
-            outputs = self._in_graph(f"served {len(columns)}", self.serve, *strings)
-            return self.decoder.served({name: x.numpy() for name, x in outputs.items()})
+            strings = [tf.constant(column, tf.string) for column in columns]
+            # The graph has what the decoder was when it was traced.
+            name = f"served {len(columns)} {self.decoder}"
+            outputs = self._in_graph(name, self.serve, *strings)
+            return decoder.served({name: x.numpy() for name, x in outputs.items()})
         rows = rows_of_texts(columns, self.preprocessor)
         return answer_rows(
             rows,
@@ -210,15 +243,18 @@ class SpanBertTask(TextBatches, EncoderTask):
             lambda rows: self.batches_of(rows, batch_size),
             self._decode_batch,
             self.decoded,
-            self.decoder,
+            decoder,
         )
 
-    def assess(self, records: Sequence[Any], batch_size: int | None = None) -> dict[str, float]:
+    def assess(
+        self, records: Sequence[Any], batch_size: int | None = None, tune: bool = False
+    ) -> dict[str, float]:
         """Scores the task on records whose right answers are known.
 
         Args:
             records: As `read` gives them.
             batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
+            tune: Whether the records may first decide what `tune` chooses, as validation data may.
 
         Returns:
             The figures of `score`, and `loss`, the mean over rows.
@@ -238,8 +274,10 @@ class SpanBertTask(TextBatches, EncoderTask):
             lambda rows: self.batches_of(rows, batch_size),
             run,
             self.decoded,
-            self.decoder,
+            self.scored_decoder,
         )
+        if tune:
+            self.tune(answers, records)
         loss = float(np.average(losses, weights=counts))
         return {**self.score(answers, records), "loss": loss}
 
@@ -256,7 +294,10 @@ class SpanBertTask(TextBatches, EncoderTask):
         columns = tuple(tf.ensure_shape(column, [None]) for column in columns)
         rows = self.preprocessor.rows(*columns)
         features = self.preprocessor.pack(rows)
-        decoded = self.decode(self(features, training=False), features)
+        if self.preprocessor.makes_windows:
+            decoded = in_steps(self._decode_features, features, self.decoded)
+        else:
+            decoded = self._decode_features(features)
         return self.decoder.serve(decoded, rows, columns)
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -271,11 +312,11 @@ class SpanBertTask(TextBatches, EncoderTask):
             decoded = self.decode(keras.tree.map_structure(_tensor, outputs), features)
             return {name: keras.ops.convert_to_numpy(x) for name, x in decoded.items()}
 
-        def decode(features: dict[str, Any]) -> dict[str, Any]:
-            return self.decode(self(features, training=False), features)
-
-        decoded = self._in_graph("decoded", decode, features)
+        decoded = self._in_graph("decoded", self._decode_features, features)
         return {name: x.numpy() for name, x in decoded.items()}
+
+    def _decode_features(self, features: dict[str, Any]) -> dict[str, Any]:
+        return self.decode(self(features, training=False), features)
 
     def _loss_and_decoded(self, x: Any, y: Any) -> tuple[Any, dict[str, Any]]:
         def both(x: Any, y: Any) -> Any:
@@ -309,21 +350,6 @@ class SpanBertTask(TextBatches, EncoderTask):
             graph = tf.function(function, input_signature=specs, autograph=False)
             graphs[name] = (variables, graph)
         return graph(*arguments)
-
-
-def as_columns(x: Any) -> tuple[Columns, bool]:
-    """Columns of texts, and whether there is but one text in each.
-
-    Raises:
-        TypeError: `x` is made of something else.
-    """
-    parts = x if isinstance(x, tuple) else (x,)
-    if all(isinstance(part, str | bytes) for part in parts):
-        return [[part] for part in parts], True
-    columns = text_columns(x)
-    if columns is None:
-        raise TypeError(f"expected a string or a list of strings, got {x!r:.200}")
-    return columns, False
 
 
 def _tensor(value: Any) -> Any:

@@ -42,7 +42,7 @@ class TextPreprocessor(_Base):
     Call arguments:
         x: Strings `[b]` (a list, NumPy array or `tf.Tensor`), or a tuple of two for pairs.  A
             single string gives features `[s]` with `s = sequence_length`, so that rows mapped
-            one by one can be batched.
+            one by one can be batched; where one may have several, `[rows, s]`.
         y: Labels, handed through as they are.
         sample_weight: Weights, handed through as they are.
 
@@ -59,6 +59,7 @@ class TextPreprocessor(_Base):
     tokenizer_cls = SpanBertTokenizer
     # The arguments that decide what rows are made of texts: LiteRT's models keep them.
     row_settings: ClassVar[tuple[str, ...]] = ("sequence_length",)
+    makes_windows: ClassVar[bool] = False  # A record may have several rows.
 
     sequence_length: int
     buckets: tuple[int, ...] | None
@@ -78,7 +79,7 @@ class TextPreprocessor(_Base):
         with tf.device("cpu"):
             rows = self.rows(*(tf.reshape(column, [-1]) for column in columns))
             features = self.pack(rows, one_length=single)
-            if single:
+            if single and not self.makes_windows:
                 features = {name: feature[0] for name, feature in features.items()}
         return keras.utils.pack_x_y_sample_weight(
             keras.tree.map_structure(_backend_tensor, features),

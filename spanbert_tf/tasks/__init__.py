@@ -12,6 +12,7 @@ TASKS = {
     "text-classification": "spanbert_tf.tasks.text_classifier.SpanBertTextClassifier",
     "token-classification": "spanbert_tf.tasks.token_classifier.SpanBertTokenClassifier",
     "relation-extraction": "spanbert_tf.tasks.relation_extractor.SpanBertRelationExtractor",
+    "question-answering": "spanbert_tf.tasks.question_answerer.SpanBertQuestionAnswerer",
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

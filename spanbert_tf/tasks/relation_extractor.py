@@ -28,12 +28,13 @@ from spanbert_tf.data.readers.relations import RelationExample, negative_label, 
 from spanbert_tf.features import ENTITY_STARTS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.layers.entity_vectors import EntityVectors
 from spanbert_tf.metrics.relations import FIGURES, relation_scores
+from spanbert_tf.models.answering import as_columns
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.marked_text_preprocessor import (
     MARKINGS,
     SpanBertRelationExtractorPreprocessor,
 )
-from spanbert_tf.models.task import SpanBertTask, as_columns
+from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.settings import Asking, FineTuning, Settings, setting
 from spanbert_tf.tasks.decoders.relations import Relation, RelationDecoder
@@ -291,7 +292,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
             pairs = given_pairs(strings, [entities] if is_one else entities)
         rows = columns_of_pairs(pair for of in pairs for pair in of)
         try:
-            answers = iter(self.answer(tuple(rows), batch_size) if rows[0] else [])
+            answers = iter(self.answer_texts(tuple(rows), batch_size) if rows[0] else [])
         except tf.errors.InvalidArgumentError as error:  # What the preprocessor refuses.
             raise ValueError(error.message) from error
         unsaid = [self.decoder.negative] if finder is not None else []

@@ -296,7 +296,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             list of them for several, in their order.  Classes without names are numbered from
             `"0"`.
         """
-        return self.answer(x, batch_size)
+        return self.answer_texts(x, batch_size)
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         return super().preprocess_samples(x, self._number(y), sample_weight)

@@ -83,6 +83,7 @@ class SpanBertTokenClassifierPreprocessor(TextPreprocessor, Preprocessor):
     """
 
     row_settings: ClassVar = ("sequence_length", "overlap")
+    makes_windows: ClassVar = True
 
     def __init__(
         self,
@@ -325,7 +326,7 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
         Returns:
             A list of `Entity` for a string, a list of such for several, in their order.
         """
-        return self.answer(x, batch_size)
+        return self.answer_texts(x, batch_size)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -56,7 +56,7 @@ class FineTuned:
 
 
 class Validation(keras.callbacks.Callback):
-    """Scores a task after each epoch; callbacks after it find the figures as `val_*` in the logs.
+    """Tunes and scores a task after each epoch; callbacks after it find `val_*` in the logs.
 
     Args:
         records: What to score it on.
@@ -68,7 +68,7 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Scores."""
-        figures = self.model.assess(self.records)
+        figures = self.model.assess(self.records, tune=True)
         logs.update({f"val_{name}": value for name, value in figures.items()})
 
 
@@ -178,7 +178,8 @@ def finetune(
             _check(outputs, encoder, checkpoint, overwrite)
             with checkpoint.kept():
                 _write(checkpoint, {**run, **sizes}, output, adapter)
-                if checkpoint.best_epoch + 1 < len(checkpoint.history):
+                # A resumed run's model has its last weights, but not what was tuned after them.
+                if resume or checkpoint.best_epoch + 1 < len(checkpoint.history):
                     model = of.from_preset(str(output), dtype=settings.dtype)
                 model = merge_lora(model)
                 if saved_model is not None:

@@ -82,7 +82,7 @@ def answers(task: Any) -> list[Any]:
     """Answers for `TEXTS`, op by op, as most tasks here answer once: a graph takes seconds."""
     tf.config.run_functions_eagerly(True)
     try:
-        return task.answer(TEXTS) if hasattr(task, "answer") else task(TEXTS)
+        return task.answer_texts(TEXTS)
     finally:
         tf.config.run_functions_eagerly(False)
 
