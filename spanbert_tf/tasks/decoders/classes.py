@@ -133,14 +133,16 @@ def threshold_of_each(thresholds: float | Sequence[float], num_classes: int) -> 
     Raises:
         ValueError: They are not as many as there are classes, or not between 0 and 1.
     """
-    is_one = isinstance(thresholds, int | float)
-    listed = [thresholds] * num_classes if is_one else list(thresholds)  # type: ignore[arg-type]
+    if isinstance(thresholds, int | float):
+        listed = [float(thresholds)] * num_classes
+    else:
+        listed = list(map(float, thresholds))
     if len(listed) != num_classes or not all(0 < of < 1 for of in listed):
         raise ValueError(
             f"`thresholds` must be one number between 0 and 1, or {num_classes} of them, but are "
             f"{thresholds!r:.200}."
         )
-    return tuple(map(float, listed))
+    return tuple(listed)
 
 
 def checked_number(num_classes: int | None, class_names: Sequence[str] | None) -> int:
