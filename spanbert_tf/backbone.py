@@ -279,15 +279,8 @@ class SpanBertBackbone(Backbone):
                 f"ones, or convert a checkpoint to a preset folder first, such as\n"
                 f"  spanbert-tf convert hf://SpanBERT/spanbert-base-cased presets/spanbert_base"
             )
-        num_layers, num_heads, hidden_dim, intermediate_dim, vocabulary_size = SIZES[preset]
-        config = {
-            "vocabulary_size": vocabulary_size,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "hidden_dim": hidden_dim,
-            "intermediate_dim": intermediate_dim,
-        }
-        return cls(**{**config, **kwargs})
+        names = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "vocabulary_size")
+        return cls(**{**dict(zip(names, SIZES[preset], strict=True)), **kwargs})
 
     @classmethod
     def _from_folder(cls, preset: str, load_weights: bool, **kwargs: Any) -> "SpanBertBackbone":

@@ -95,7 +95,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     texts = getattr(parsed, "texts", None)
     if rest and (texts is None or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # `predict MODEL --option TEXT`: argparse has given `texts` nothing by then.
+    if texts is not None:  # `predict MODEL --option TEXT`: argparse gave it nothing by then.
         parsed.texts = [*texts, *rest]
     return parsed
 

@@ -4,7 +4,6 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 `spanbert_tf.tasks`.  Its file says only what is its own.
 """
 
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from spanbert_tf.models.answering import (
 )
 from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.encoder_task import EncoderTask
+from spanbert_tf.models.graphs import Graphs
 from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_batches import Columns, TextBatches
 from spanbert_tf.settings import Asking, FineTuning
@@ -335,21 +335,8 @@ class SpanBertTask(TextBatches, EncoderTask):
         self.__dict__.pop("_graphs", None)
 
     def _in_graph(self, name: str, function: Any, *arguments: Any) -> Any:
-        """Calls a function as a graph for any shapes.
-
-        It is traced anew once the network has other variables: LoRA and quantization change them,
-        and what a graph has seen it keeps.
-        """
-        variables = self.variables
-        graphs = self.__dict__.setdefault("_graphs", {})
-        known, graph = graphs.get(name, ((), None))
-        if len(known) != len(variables) or any(map(operator.is_not, known, variables)):
-            specs = tf.nest.map_structure(
-                lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), arguments
-            )
-            graph = tf.function(function, input_signature=specs, autograph=False)
-            graphs[name] = (variables, graph)
-        return graph(*arguments)
+        graphs = self.__dict__.setdefault("_graphs", Graphs())
+        return graphs.call(name, function, self.variables, *arguments)
 
 
 def _tensor(value: Any) -> Any:

@@ -17,15 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.data.readers.tables import (
-    DataError,
-    quote,
-    read_json_lines,
-    read_lines,
-    read_texts,
-    suffix_of,
-    text_columns_of,
-)
+from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
+from spanbert_tf.data.readers.tables import read_json_lines, read_texts, text_columns_of
 
 NEAR = 100  # characters on both sides of where an answer should begin
 NAMED = 5  # questions that a message names

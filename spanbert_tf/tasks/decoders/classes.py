@@ -133,10 +133,10 @@ def threshold_of_each(thresholds: float | Sequence[float], num_classes: int) -> 
     Raises:
         ValueError: They are not as many as there are classes, or not between 0 and 1.
     """
-    if isinstance(thresholds, int | float):
-        listed = [float(thresholds)] * num_classes
+    if isinstance(thresholds, Sequence):
+        listed = [float(of) for of in thresholds]
     else:
-        listed = list(map(float, thresholds))
+        listed = [float(thresholds)] * num_classes
     if len(listed) != num_classes or not all(0 < of < 1 for of in listed):
         raise ValueError(
             f"`thresholds` must be one number between 0 and 1, or {num_classes} of them, but are "
