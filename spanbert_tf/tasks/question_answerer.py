@@ -17,8 +17,8 @@ from keras_hub.models import Task
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.answers import answer_tokens, checked_spans
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.readers.questions import Question, read_asked, read_questions
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.questions import Question, read_asked, read_questions
 from spanbert_tf.features import (
     ANSWER_SCORES,
     ANSWER_SPANS,
