@@ -185,8 +185,11 @@ def main() -> int:
     arguments = parser.parse_args()
 
     import torch
+    import transformers
 
     torch.set_num_threads(os.cpu_count() or 1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     print(machine("tensorflow", "keras", "torch", "transformers"))
     split = read_split(arguments.sentences)
     tokens = arguments.epochs * real_tokens(split[0])

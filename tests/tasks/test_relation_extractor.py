@@ -56,7 +56,7 @@ def make_backbone(seed: int = 0) -> SpanBertBackbone:
 
 
 def make_extractor(
-    tokenizer: SpanBertTokenizer, negative: str | None = "no_relation", **options
+    tokenizer: SpanBertTokenizer, negative: str | None = None, **options
 ) -> SpanBertRelationExtractor:
     """One of random weights, which finds all kinds of relations."""
     options = {"entity_types": ["LOC", "PER"], **options}
@@ -164,7 +164,7 @@ class Finder:
 
 def test_all_pairs_of_found_entities_are_looked_at(tokenizer: SpanBertTokenizer):
     texts = ["a b c", "", "d", "e f"]
-    extractor = make_extractor(tokenizer, negative=None)
+    extractor = make_extractor(tokenizer)
     found = extractor.extract(texts, Finder())
     assert [len(of) for of in found] == [6, 0, 0, 2]
     words = {(one.head.word, one.tail.word, one.head.entity_group) for one in found[0]}
@@ -196,24 +196,19 @@ def exports(extractor: SpanBertRelationExtractor, tmp_path_factory: pytest.TempP
     extractor.save_to_preset(str(folder / "preset"))
     preprocessor = SpanBertTokenClassifierPreprocessor(extractor.preprocessor.tokenizer, LENGTH)
     tagger = SpanBertTokenClassifier(make_backbone(), ["LOC", "PER"], preprocessor)
-    randomize(tagger, seed=5)
+    # It takes every word for a person: only B-PER has a score.
+    kernel, _ = tagger.output_dense.get_weights()
+    tagger.output_dense.set_weights([0 * kernel, np.array([0, 0, 0, 10, 0], "float32")])
     tagger.save_to_preset(str(folder / "ner"))
     return folder
-
-
-def text_with_relations(extractor: SpanBertRelationExtractor, exports: Path) -> str:
-    """A text in which models of random weights find entities, and relations of them."""
-    generator = np.random.default_rng(0)
-    texts = [" ".join(generator.choice(LETTERS, 8)) for _ in range(30)]
-    found = extractor.extract(texts, exports / "ner")
-    return next(text for text, of in zip(texts, found, strict=True) if len(of) > 1)
 
 
 @pytest.mark.slow
 def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Path):
     expected = extractor.extract(MARKED)
-    text = text_with_relations(extractor, exports)
+    text = "ada met bo in c."
     found = extractor.extract([text], exports / "ner")
+    assert len(found[0]) == 6 * 5  # Each of the words, and the full stop, with each other one.
     for name in ("1", "lite", "preset"):
         task = load_task(exports / name)
         assert task.task == "relation-extraction"
@@ -240,7 +235,7 @@ def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Pa
 def test_the_command_line_finds_entities_and_relations(
     extractor: SpanBertRelationExtractor, exports: Path, capsys: pytest.CaptureFixture[str]
 ):
-    text = text_with_relations(extractor, exports)
+    text = "ada met bo in c."
     assert main(["predict", str(exports / "1"), "--json", MARKED[0]]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     (relation,) = extractor.extract(MARKED[0])
@@ -302,7 +297,7 @@ def test_finetune_learns(tokenizer: SpanBertTokenizer, tmp_path: Path, marking: 
     assert kept["head"]["entity_types"] == ["PER"]
     task = load_task(tmp_path / "preset")
     assert task.model.preprocessor.entity_types == ("PER",)
-    assert [one.label for one in task("<e1:PER>a</e1> y <e2:PER>b</e2>")] == ["knows(e2,e1)"]
+    assert [one.label for one in task("q <e1:PER>a</e1> y <e2:PER>b</e2> r")] == ["knows(e2,e1)"]
 
 
 def test_fit_takes_marked_texts_and_names(extractor: SpanBertRelationExtractor):
