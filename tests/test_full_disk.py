@@ -14,18 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spanbert_tf import (
-    SpanBertBackbone,
-    SpanBertTextClassifier,
-    SpanBertTextClassifierPreprocessor,
-    SpanBertTokenizer,
-)
+from spanbert_tf import SpanBertBackbone, SpanBertTextClassifier, SpanBertTokenizer
 from spanbert_tf.checkpoints.tensors import write_tensors
 from spanbert_tf.cli.main import main
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.saved_model import os_errors
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.keras_internals import write_weights
+from spanbert_tf.tasks.text_classifier import SpanBertTextClassifierPreprocessor
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 
 VOCABULARY = [
