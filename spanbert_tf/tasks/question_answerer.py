@@ -240,10 +240,10 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         first, last = (ops.where(is_context, logits, NEVER) for logits in (start, end))
         scores, firsts, lasts = best_spans(first, last, self.max_answer_length, self.max_answers)
         tokens, segments = features[PADDING_MASK.name], features[SEGMENT_IDS.name]
-        before = ops.expand_dims(ops.sum(tokens * (1 - segments), axis=1), (1, 2))
+        before = ops.reshape(ops.sum(tokens * (1 - segments), axis=1), (-1, 1, 1))
         return {
             ANSWER_SPANS.name: ops.stack([firsts, lasts], axis=2) - before,
-            ANSWER_SCORES.name: scores - ops.expand_dims(none, 1),
+            ANSWER_SCORES.name: scores - ops.reshape(none, (-1, 1)),
             NO_ANSWER_SCORES.name: none - total,
         }
 
