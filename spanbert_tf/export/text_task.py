@@ -18,7 +18,8 @@ class TextTask:
     """A task that answers for texts.
 
     It is called as the task's own verb is, such as `classify`, with the same arguments, and gives
-    an answer for a string and a list of answers for a list of strings.
+    an answer for a string and a list of answers for a list of strings.  Where the verb takes
+    several texts, a tuple of them is taken too.
 
     Args:
         description: What `description_of` gave, as it was read again.
@@ -45,6 +46,8 @@ class TextTask:
             ValueError: There are not as many texts in each column, or not so many columns as the
                 task takes.
         """
+        if len(texts) == 1 < len(self.task_class.asked) and isinstance(texts[0], tuple):
+            texts = texts[0]
         return self._ask(*texts, **options)
 
     def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:

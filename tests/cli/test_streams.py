@@ -10,7 +10,7 @@ import pytest
 
 from spanbert_tf.cli.main import main
 from spanbert_tf.export import task_loading
-from spanbert_tf.tasks.text_classifier import Prediction
+from spanbert_tf.tasks.text_classifier import Prediction, SpanBertTextClassifier
 
 # Characters that Python takes for line breaks and this package for text; a byte order mark first.
 LINES = "\ufeffone\u2028line\na\x85second\x0cone\r\n\nlast\u2029"
@@ -26,6 +26,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         asked.append(texts)
         return [Prediction("é", float("nan"), {"é": float("nan"), "b": 0.5}) for _ in texts]
 
+    answer.task_class = SpanBertTextClassifier
     monkeypatch.setattr(task_loading, "load_task", lambda handle, trust: answer)
     return asked
 

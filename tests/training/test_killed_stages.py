@@ -1,11 +1,13 @@
 """Runs killed between any two of their stages end, by the same call, with the same files."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer
 from spanbert_tf.data.readers.tables import Example
@@ -21,6 +23,18 @@ SETTINGS = TextClassification(epochs=2, batch_size=8, learning_rate=1e-2, sequen
 EXAMPLES = [Example(f"{word} a", None, word, n) for n, word in enumerate(["good", "bad"] * 8)]
 # The later, the worse: the best epoch is the first.
 SWAPPED = [replace(each, label={"good": "bad", "bad": "good"}[each.label]) for each in EXAMPLES]
+
+
+# Of `eagerly`.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def eagerly() -> Iterator[None]:
+    """A run is started a dozen times for a few steps, and a graph takes seconds to trace."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
