@@ -263,7 +263,7 @@ def test_xla_does_what_eager_calls_do():
         np.testing.assert_allclose(result, wanted, atol=2e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_changes_no_path(data: st.DataObject):
     """Masked positions between others, and a constant more for all tags of a position."""

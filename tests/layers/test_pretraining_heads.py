@@ -183,7 +183,7 @@ def test_span_targets_example():
     assert targets.weights.numpy().tolist() == [[1, 1, 1, 0]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_span_targets_are_those_of_a_loop(data: st.DataObject):
     sizes = st.integers(1, 5)

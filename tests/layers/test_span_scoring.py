@@ -16,7 +16,7 @@ def test_the_example():
     assert [firsts.tolist(), lasts.tolist()] == [[[1, 1]], [[2, 1]]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 3), st.integers(1, 7), st.integers(1, 9), st.integers(1, 6))
 def test_equal_a_search_of_all_pairs(data: st.DataObject, b: int, s: int, longest: int, k: int):
     logits = arrays.arrays(np.float32, (b, s), elements=st.integers(-3, 3))

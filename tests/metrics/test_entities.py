@@ -65,7 +65,7 @@ def tagged_words(draw):
     return words, spans(), spans()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(tagged_words(), max_size=4))
 def test_equals_sets_of_spans_where_spans_are_words(texts):
     words = [text[0] for text in texts]
@@ -75,7 +75,7 @@ def test_equals_sets_of_spans_where_spans_are_words(texts):
     assert_equals_sets(entity_report(gold, predicted), gold, predicted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(tagged_words(), max_size=4), st.integers(1, 2))
 def test_without_words_equals_sets_of_any_spans(texts, shift):
     gold = [text[1] for text in texts]

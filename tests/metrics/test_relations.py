@@ -51,7 +51,7 @@ def test_a_wrong_direction_is_wrong_and_counts_as_proposed():
     assert scores["accuracy"] == pytest.approx(3 / 6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=40)
 )

@@ -181,7 +181,7 @@ MATRICES = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1,
 
 
 @given(MATRICES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_figures_are_those_of_scikit_learn(rows: list[list[bool]]):
     oracle = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle")
     gold, predicted = np.split(np.array(rows), 2, axis=1)
@@ -208,7 +208,7 @@ def test_figures_are_those_of_scikit_learn(rows: list[list[bool]]):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9])), max_size=9))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_thresholds_are_the_best_there_are(rows: list[tuple[bool, float]]):
     gold = np.array([there for there, _ in rows], bool)
     scores = np.array([score for _, score in rows], "float32")

@@ -478,7 +478,7 @@ def test_mask_runs():
     assert mask_runs([2, 3], 4) == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(0, 99))
 def test_best_combinations_are_those_of_all(places: int, choices: int, k: int, seed: int):
     scores = -np.sort(np.random.default_rng(seed).exponential(size=(places, choices)), axis=1)

@@ -146,7 +146,7 @@ def test_a_question_is_before_each_window(answerer: SpanBertQuestionAnswerer):
     np.testing.assert_array_equal(counts, 1 + np.maximum(-(-(lengths - room) // step), 0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_both_decoders_join_windows_alike(data: st.DataObject):
     """Any spans of any windows, and any threshold: NumPy and TensorFlow give the same answers."""

@@ -130,7 +130,7 @@ def test_exports_find_the_same(classifier: SpanBertTokenClassifier, tmp_path: Pa
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_entity_at_a_seam_is_whole(seed: int):
     """Tags that are right in each window give all entities of up to half the overlap."""
     generator = np.random.default_rng(seed)
@@ -154,7 +154,7 @@ def test_an_entity_at_a_seam_is_whole(seed: int):
     assert [(e.start, e.end, int(e.entity_group)) for e in answer] == spans
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_both_decoders_join_words_alike(data: st.DataObject):
     """Any legal tags of any windows: NumPy and TensorFlow give the same entities."""

@@ -195,7 +195,7 @@ def test_equals_the_reference_where_the_vocabulary_holds_odd_characters(lowercas
     _assert_equal(pair, [*texts, "new york a.b a\x00b [MASK \ue000", "ab" * 50, "x" * 150])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=30))
 @example(texts=["", "\x00", "a" * 101])
 def test_equals_the_reference_on_random_strings(pairs, texts):
@@ -208,7 +208,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     texts=st.lists(
         st.lists(WORDS | st.characters(exclude_categories=["Cs"])).map("".join), min_size=1
@@ -363,7 +363,7 @@ def test_malformed_utf8_counts_as_removed_characters(tokenizer):
             assert all(0 < end <= len(text) for end in ends)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts=st.lists(st.binary(max_size=40), min_size=1, max_size=5))
 def test_random_bytes_give_what_their_replacement_gives(pairs, texts):
     ours, _ = pairs("chinese")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spanbert_tf.settings import FineTuning, TextClassification
@@ -44,7 +44,6 @@ def test_schedule_refuses_impossible_steps(total: int, warmup: int):
 
 
 @given(LABELS, st.floats(0.05, 0.5), st.integers(0, 5))
-@settings(deadline=None)
 def test_split_keeps_every_class_and_its_share(labels: list[int], fraction: float, seed: int):
     try:
         first, second = stratified_split(labels, fraction, seed)
@@ -76,7 +75,6 @@ def test_split_refuses_what_leaves_nothing(labels: list[int], fraction: float):
 
 
 @given(LABELS, st.integers(2, 5), st.integers(0, 5))
-@settings(deadline=None)
 def test_folds_deal_every_class_evenly(labels: list[int], folds: int, seed: int):
     array = np.array(labels)
     if np.unique(array, return_counts=True)[1].min() < folds:

@@ -27,7 +27,7 @@ def make_rows(
 
 
 @pytest.mark.filterwarnings("ignore:.*whole in no window")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_equal_a_search_of_each_window(data: st.DataObject):
     characters, spans = [], []

@@ -77,7 +77,7 @@ def one_by_one(features, blocks_a_row):
     return rows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1, max_size=5),
     st.integers(0, 2**31 - 1),

@@ -23,7 +23,7 @@ def padded_tokens(lengths, boundaries):
     return sum(min(b for b in boundaries if b >= length) for length in lengths)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 24), min_size=1, max_size=20),
     st.integers(1, 5),
@@ -80,7 +80,7 @@ def test_default_buckets():
         default_buckets(0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     some_lengths,
     st.integers(1, 6),
@@ -179,7 +179,7 @@ def test_reports():
     assert measure_padding([]).waste == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 30), max_size=80),
     st.integers(30, 40),

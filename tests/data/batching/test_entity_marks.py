@@ -79,7 +79,7 @@ def cut_step_by_step(tokens: list[int], entities: list[range], room: int) -> lis
     return [tokens[place] for place in sorted(kept)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data(), st.sampled_from([AROUND, INSTEAD]))
 def test_a_long_text_is_cut_around_its_entities(data: st.DataObject, marks: list):
     lengths = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))

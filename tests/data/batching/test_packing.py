@@ -42,7 +42,7 @@ def packed_by_hand(segments, length):
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": mask}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(batches(), st.integers(1, 20))
 def test_trimming_equals_the_round_robin_trimmer(segments, budget):
     expected = tf_text.RoundRobinTrimmer(budget).trim(ragged(segments))
@@ -71,7 +71,7 @@ def test_packing_in_integers():
     assert {value.dtype for value in packed.values()} == {tf.int32}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(batches(), st.integers(4, 30))
 def test_packing_equals_a_row_by_row_reading(segments, length):
     budget = length - len(segments) - 1
@@ -87,7 +87,7 @@ def test_packing_equals_a_row_by_row_reading(segments, length):
         np.testing.assert_array_equal(packed[name], values)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches(2), st.sets(st.integers(1, 40), min_size=1, max_size=4))
 def test_a_batch_is_as_long_as_the_first_bucket_that_fits(segments, buckets):
     longest = max(1 + sum(len(part) + 1 for part in row) for row in zip(*segments, strict=True))

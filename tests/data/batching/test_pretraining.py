@@ -113,7 +113,7 @@ def test_every_block_once_an_epoch_between_its_special_tokens(folder, blocks, ep
 
 
 @given(st.integers(0, 2), st.integers(0, 10_000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_resumed_at_any_batch(folder, epochs, epoch, batch):
     batches = build(folder)
     batch %= len(epochs[epoch]) + 1
@@ -310,7 +310,7 @@ def test_parts_of_packed_batches(folder):
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_packed_batches_are_resumed(folder, batch):
     batches = build(folder, packing=True)
     whole = arrays(batches.dataset(1, endless=False))

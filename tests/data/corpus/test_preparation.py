@@ -40,7 +40,7 @@ DOCUMENTS = st.lists(st.lists(LINES.map(" ".join), min_size=1, max_size=4), min_
 
 
 @given(DOCUMENTS, st.integers(3, 20), st.integers(1, 200))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_is_lost_or_joined(tmp_path_factory, documents, sequence_length, shard_bytes):
     folder = tmp_path_factory.mktemp("corpus")
     path = write_documents(folder / "a.txt", documents)

@@ -343,7 +343,7 @@ def test_columns_of_the_other_kind_of_file_are_refused(tmp_path):
         read_entities(tmp_path / "b.conll")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(

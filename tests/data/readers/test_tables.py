@@ -89,7 +89,7 @@ def test_a_text_of_a_megabyte(tmp_path, name):
     assert csv.field_size_limit() == limit
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(

@@ -168,7 +168,7 @@ def test_the_example_of_the_docstring():
 def test_equals_the_loop_over_one_row(variant: str):
     layer, run = masker(variant)
 
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=12)
     @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 41))
     def check(number: int, rows: int, length: int):
         generator = np.random.default_rng(number)
