@@ -64,7 +64,7 @@ def test_a_name_is_one_answer():
 def test_no_answer_and_no_sentence_comes_twice():
     made = questions()
     assert len({question.answers[0][0] for question in made}) == len(made)
-    sentences = [q.text.replace(BLANK, q.answers[0][0]) for q in made]
+    sentences = [q.question.replace(BLANK, q.answers[0][0]) for q in made]
     assert len(set(sentences)) == len(made)
     assert len(questions(most=1)) == 1
 
