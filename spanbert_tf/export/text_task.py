@@ -42,7 +42,7 @@ class TextTask:
         """Answers for texts, as the task's verb does.
 
         Raises:
-            TypeError: A text is not a string.
+            TypeError: A text is missing, or not a string.
             ValueError: There are not as many texts in each column, or not so many columns as the
                 task takes.
         """
