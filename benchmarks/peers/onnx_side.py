@@ -15,6 +15,7 @@ import torch
 import transformers
 from _protocol import serve
 from _texts import best_batch_size, read_texts, sorted_vectors
+from onnx import TensorProto
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.transformers import optimizer
 
@@ -66,7 +67,9 @@ def session_of(
         assert attentions == config.num_hidden_layers, "attention was not fused"
         optimized.save_model_to_file(str(fused))
         if int8:
-            quantize_dynamic(fused, quantized)
+            # Fused operators hide the types of what follows them.
+            types = {"DefaultTensorType": TensorProto.FLOAT}
+            quantize_dynamic(fused, quantized, extra_options=types)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
         return onnxruntime.InferenceSession(
