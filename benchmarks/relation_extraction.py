@@ -18,12 +18,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from _recipes import Train, compare, shuffled_batches
 from _support import Goal, data_folder, machine, report_goals
 
 from spanbert_tf.data.readers.relations import RelationExample, read_relations
@@ -108,13 +109,15 @@ def theirs(split: Split, rate: float, seed: int, epochs: int) -> tuple[float, fl
         return head(dropout(at_marks.flatten(1)))
 
     rows = [encode(record, tokenizer) for record in train]
+    lengths = [len(row[0]) for row in rows]
     labels = [names.index(record.label) for record in train]
     steps = epochs * -(-len(rows) // BATCH_SIZE)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     encoder.train()
     begun = time.perf_counter()
     for epoch in range(epochs):
-        for batch in shuffled_batches(rows, np.random.default_rng([seed, epoch])):
+        generator = np.random.default_rng([seed, epoch])
+        for batch in shuffled_batches(lengths, BATCH_SIZE, generator):
             logits = logits_of([rows[row] for row in batch])
             right = torch.tensor([labels[row] for row in batch])
             torch.nn.functional.cross_entropy(logits, right).backward()
@@ -148,14 +151,6 @@ def encode(record: RelationExample, tokenizer: object) -> tuple[list[int], list[
     if len(ids) > SEQUENCE_LENGTH:
         raise ValueError(f"{record.place}: {len(ids)} tokens, more than {SEQUENCE_LENGTH}")
     return ids, starts
-
-
-def shuffled_batches(rows: list, generator: np.random.Generator) -> list[list[int]]:
-    """Batches of like length, in a random order."""
-    order = generator.permutation(len(rows))
-    order = sorted(order, key=lambda row: len(rows[row][0]))
-    batches = [order[at : at + BATCH_SIZE] for at in range(0, len(order), BATCH_SIZE)]
-    return [batches[at] for at in generator.permutation(len(batches))]
 
 
 def padded(batch: list) -> tuple:
@@ -194,27 +189,13 @@ def main() -> int:
     split = read_split(arguments.sentences)
     tokens = arguments.epochs * real_tokens(split[0])
     print(f"{len(split[0])} sentences to train on, {len(split[1])} to test on; {tokens:,} tokens")
-    sides: dict[str, Callable[[float, int], tuple[float, float]]] = {
+    sides: dict[str, Train] = {
         "ours": lambda rate, seed: ours(split, rate, seed, arguments.epochs, arguments.marking),
         "transformers": lambda rate, seed: theirs(split, rate, seed, arguments.epochs),
     }
-    figures, seconds = {}, {}
-    for side, run in sides.items():
-        by_rate = {}
-        for rate in arguments.rates:
-            by_rate[rate] = run(rate, 0)
-            f1, took = by_rate[rate]
-            print(f"  {side:<13} rate {rate:.0e}, seed 0: F1 {f1:.4f}, {took:.0f} s", flush=True)
-        best = max(by_rate, key=lambda rate: by_rate[rate][0])
-        runs = [by_rate[best], *(run(best, seed) for seed in range(1, arguments.seeds))]
-        figures[side] = np.array([f1 for f1, _ in runs])
-        seconds[side] = np.array([took for _, took in runs])
-        print(
-            f"  {side:<13} rate {best:.0e}: F1 {figures[side].mean():.4f} "
-            f"({', '.join(f'{f1:.4f}' for f1 in figures[side])}), {seconds[side].mean():.0f} s, "
-            f"{tokens / np.median(seconds[side]):,.0f} tokens/s",
-            flush=True,
-        )
+    figures, seconds = compare("SemEval task 8", sides, arguments)
+    for side, taken in seconds.items():
+        print(f"{side:<14} {tokens / np.median(taken):,.0f} tokens/s")
     gain = figures["ours"].mean() - figures["transformers"].mean()
     speed = float(np.median(seconds["transformers"]) / np.median(seconds["ours"]))
     return report_goals(

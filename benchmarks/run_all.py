@@ -69,6 +69,9 @@ BENCHMARKS = (
     Benchmark("killed_commands"),
     Benchmark("extractive_qa", ENCODERS),
     Benchmark("question_answering"),
+    Benchmark("token_classification"),
+    Benchmark("entity_inference"),
+    Benchmark("relation_extraction"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("plots"),
 )

@@ -18,8 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from _recipes import compare, shuffled_batches
 from _support import Goal, data_folder, machine, report_goals
 
 from spanbert_tf.data.readers.entities import TaggedText, read_entities
@@ -116,14 +116,15 @@ def theirs(
         fused=True,
     )
     rows = [encode(record, tokenizer, names) for record in train]
+    lengths = [len(row[0]) for row in rows]
     steps = recipe.epochs * -(-len(rows) // recipe.batch_size)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     model.train()
     begun = time.perf_counter()
     for epoch in range(recipe.epochs):
         generator = np.random.default_rng([seed, epoch])
-        for batch in shuffled_batches(rows, recipe.batch_size, generator):
-            input_ids, mask, labels = padded(batch)
+        for batch in shuffled_batches(lengths, recipe.batch_size, generator):
+            input_ids, mask, labels = padded([rows[row] for row in batch])
             model(input_ids=input_ids, attention_mask=mask, labels=labels).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -169,14 +170,6 @@ def encode(
     return encoded["input_ids"], firsts, labels
 
 
-def shuffled_batches(rows: list, batch_size: int, generator: np.random.Generator) -> list[list]:
-    """Batches of like length, in a random order."""
-    order = generator.permutation(len(rows))
-    order = sorted(order, key=lambda row: len(rows[row][0]))
-    batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
-    return [[rows[row] for row in batches[at]] for at in generator.permutation(len(batches))]
-
-
 def padded(batch: list) -> tuple:
     import torch
 
@@ -191,25 +184,6 @@ def padded(batch: list) -> tuple:
 
 
 OURS, ADAPTER, THEIRS = "ours", "ours, adapter", "transformers"
-
-
-def compare(
-    name: str, sides: dict[str, Callable[[float, int], tuple[float, float]]], arguments: Namespace
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """F1 `[seeds]` and seconds `[seeds]` of each side at its best rate."""
-    figures, seconds = {}, {}
-    for side, run in sides.items():
-        by_rate = {rate: run(rate, 0) for rate in arguments.rates}
-        tried = ", ".join(f"{rate:.0e}: {f1:.4f}" for rate, (f1, _) in by_rate.items())
-        best = max(by_rate, key=lambda rate: by_rate[rate][0])
-        runs = [by_rate[best], *(run(best, seed) for seed in range(1, arguments.seeds))]
-        figures[side], seconds[side] = (np.array(column) for column in zip(*runs, strict=True))
-        print(
-            f"{name:<20} {side:<14} F1 {figures[side].mean():.4f}, deviation "
-            f"{figures[side].std():.4f}, {seconds[side].mean():.0f} s, at {best:.0e} ({tried})",
-            flush=True,
-        )
-    return figures, seconds
 
 
 def main() -> int:

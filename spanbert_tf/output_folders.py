@@ -165,6 +165,11 @@ def size_of_weights(weights: Iterable[Any]) -> int:
     return 4 * sum(math.prod(weight.shape) for weight in weights)
 
 
+def size_of_files(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _homes() -> list[Path]:
     homes = [os.path.expanduser("~")]
     with suppress(KeyError):  # Users without an entry, as in some containers.

@@ -4,6 +4,7 @@ KerasHub makes a new head where the file of its weights is missing, leaves out w
 has beyond the model, and builds whatever sizes a config has.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -174,10 +175,4 @@ def _shapes(path: str) -> list[tuple[int, ...]]:
 
 
 def _count(path: str) -> int:
-    total = 0
-    for shape in _shapes(path):
-        size = 1
-        for axis in shape:
-            size *= axis
-        total += size
-    return total
+    return sum(map(math.prod, _shapes(path)))

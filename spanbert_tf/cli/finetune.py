@@ -144,7 +144,7 @@ def show(result: dict[str, Any]) -> str:
             figures = figures_in_a_row(result[part])
             lines.append(f"{part}, {result[f'{part}_size']:,}: {figures}")
     folder = PRESET_FOLDERS.get(result["task"], PRESET_FOLDER)
-    texts = min(task_class(result["task"]).signatures.values(), key=len)  # of one answer
+    texts = task_class(result["task"]).asked
     if result["adapter"]:
         lines.append(f"what was learned, for its encoder (adapter): {result['adapter']}")
     return "\n".join(

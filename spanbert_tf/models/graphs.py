@@ -1,38 +1,38 @@
 """Functions of a network as graphs, kept for as long as they are right."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 
 class Graphs:
-    """Functions as graphs for any shapes, by name.
+    """Functions as graphs for any shapes, each by a key that has all it takes for constant.
 
     Each is traced anew once its network has other variables: LoRA and quantization change them, and
     what a graph has seen it keeps.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Sequence[Any], Any]] = {}
+        self._known: dict[Hashable, tuple[Sequence[Any], Any]] = {}
 
     def call(
-        self, name: str, function: Callable[..., Any], variables: Sequence[Any], *arguments: Any
+        self, key: Hashable, function: Callable[..., Any], variables: Sequence[Any], *arguments: Any
     ) -> Any:
         """Calls a function as a graph.
 
         Args:
-            name: What it is kept by.
+            key: What it is kept by.
             function: It, from tensors to tensors.
             variables: Those that it reads.
             *arguments: Tensors, or dictionaries of them.
         """
-        known, graph = self._known.get(name, ((), None))
+        known, graph = self._known.get(key, ((), None))
         if len(known) != len(variables) or any(map(operator.is_not, known, variables)):
             specs = tf.nest.map_structure(
                 lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), arguments
             )
             graph = tf.function(function, input_signature=specs, autograph=False)
-            self._known[name] = (variables, graph)
+            self._known[key] = (variables, graph)
         return graph(*arguments)

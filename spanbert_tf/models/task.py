@@ -5,7 +5,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -233,8 +233,8 @@ class SpanBertTask(TextBatches, EncoderTask):
         if few and columns[0] and keras.config.backend() == "tensorflow":
             strings = [tf.constant(column, tf.string) for column in columns]
             # The graph has what the decoder was when it was traced.
-            name = f"served {len(columns)} {self.decoder}"
-            outputs = self._in_graph(name, self.serve, *strings)
+            key = ("served", len(columns), self.decoder)
+            outputs = self._in_graph(key, self.serve, *strings)
             return decoder.served({name: x.numpy() for name, x in outputs.items()})
         rows = rows_of_texts(columns, self.preprocessor)
         return answer_rows(
@@ -330,13 +330,9 @@ class SpanBertTask(TextBatches, EncoderTask):
             loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
         return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}
 
-    def forget_graphs(self) -> None:
-        """Has graphs traced anew: what they took for constant has changed."""
-        self.__dict__.pop("_graphs", None)
-
-    def _in_graph(self, name: str, function: Any, *arguments: Any) -> Any:
+    def _in_graph(self, key: Hashable, function: Any, *arguments: Any) -> Any:
         graphs = self.__dict__.setdefault("_graphs", Graphs())
-        return graphs.call(name, function, self.variables, *arguments)
+        return graphs.call(key, function, self.variables, *arguments)
 
 
 def _tensor(value: Any) -> Any:

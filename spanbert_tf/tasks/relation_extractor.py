@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from keras_hub.models import Task
 
@@ -23,6 +22,7 @@ from spanbert_tf.data.batching.entity_pairs import (
 )
 from spanbert_tf.data.batching.labels import number_labels, number_tensor
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.texts import as_str
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.relations import RelationExample, negative_label, read_relations
 from spanbert_tf.features import ENTITY_STARTS, LABELS, PROBABILITIES, Feature
@@ -225,7 +225,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
     def encode(self, columns: Columns, y: Any = None, sample_weight: Any = None) -> Rows:
         """Makes rows; of a single column the entities are marked."""
         if len(columns) == 1:
-            columns = columns_of_pairs(marked_pairs(_strings(columns[0])))
+            columns = columns_of_pairs(marked_pairs([*map(as_str, columns[0])]))
         return super().encode(columns, y, sample_weight)
 
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
@@ -283,7 +283,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
         (columns, is_one), finder = as_columns(texts), _finder(entities)
         if len(columns) != 1:
             raise ValueError(f"expected one column of texts, got {len(columns)}.")
-        strings = _strings(columns[0])
+        strings = [*map(as_str, columns[0])]
         if entities is None:
             pairs = [[pair] for pair in marked_pairs(strings)]
         elif finder is not None:
@@ -291,10 +291,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
         else:
             pairs = given_pairs(strings, [entities] if is_one else entities)
         rows = columns_of_pairs(pair for of in pairs for pair in of)
-        try:
-            answers = iter(self.answer_texts(tuple(rows), batch_size) if rows[0] else [])
-        except tf.errors.InvalidArgumentError as error:  # What the preprocessor refuses.
-            raise ValueError(error.message) from error
+        answers = iter(self.answer_texts(tuple(rows), batch_size) if rows[0] else [])
         unsaid = [self.decoder.negative] if finder is not None else []
         relations = [
             [relation for relation in (next(answers) for _ in of) if relation.label not in unsaid]
@@ -309,10 +306,6 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
             "negative": self.negative,
             "dropout": self.dropout,
         }
-
-
-def _strings(texts: Sequence[str | bytes]) -> list[str]:
-    return [text.decode() if isinstance(text, bytes) else text for text in texts]
 
 
 def _finder(entities: Any) -> Any:

@@ -271,7 +271,6 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         probabilities = self.predict(x, batch_size, verbose=0)
         gold = np.asarray(number_tensor("y", self._number(y), len(probabilities)))
         self.thresholds = tuple(metrics.best_thresholds(gold > 0, probabilities))
-        self.forget_graphs()
         return self.thresholds
 
     def compile_defaults(self) -> dict[str, Any]:

@@ -11,7 +11,12 @@ import keras
 import numpy as np
 
 from spanbert_tf.atomic_files import atomic_folder, remove_folder, tidy
-from spanbert_tf.output_folders import check_room, output_folder, size_of_weights
+from spanbert_tf.output_folders import (
+    check_room,
+    output_folder,
+    size_of_files,
+    size_of_weights,
+)
 from spanbert_tf.training.model_state import assign_state, state_of
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 
@@ -142,18 +147,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Adds to errors, while the outputs are written, that the training need not be done again.
+        """Says of errors, while the outputs are written, what is kept, see `training_is_kept`.
 
         Until the run is over, it may replace what it has written of them.
         """
         (self.folder / MAY_REPLACE).touch()
-        try:
+        with training_is_kept(self.folder):
             yield
-        except OSError as error:
-            error.add_note(
-                f"The training is done and kept in {self.folder}: resume the run to write it."
-            )
-            raise
 
     def remove(self) -> None:
         """Deletes the folder."""
@@ -163,9 +163,8 @@ class Checkpoint(keras.callbacks.Callback):
         """Checks that there is room, and tells early stopping, which begins anew, what has been."""
         weights = size_of_weights(self.model.weights)
         state = weights + 2 * size_of_weights(self.model.trainable_weights)  # Adam's moments
-        there = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         # The last and the best, until the next are whole.
-        check_room(self.folder, 2 * (weights + state) - there)
+        check_room(self.folder, 2 * (weights + state) - size_of_files(self.folder))
         if self.early_stopping is not None:
             for epoch, epoch_logs in enumerate(self.history):
                 self.early_stopping.on_epoch_end(epoch, epoch_logs)
@@ -203,6 +202,16 @@ class Checkpoint(keras.callbacks.Callback):
         for other in self.folder.glob("best-*"):
             if other != best:
                 remove_folder(other)
+
+
+@contextmanager
+def training_is_kept(folder: Path) -> Iterator[None]:
+    """Adds to errors, while a run's outputs are written, that it need not be trained again."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note(f"The training is done and kept in {folder}: resume the run to write it.")
+        raise
 
 
 def refuse_differences(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.texts import as_str
 
 
 def checked_spans(y: Sequence[Any], contexts: Sequence[str | bytes]) -> np.ndarray:
@@ -33,7 +34,7 @@ def checked_spans(y: Sequence[Any], contexts: Sequence[str | bytes]) -> np.ndarr
     for number, (span, context) in enumerate(zip(y, contexts, strict=True)):
         if span is None:
             continue
-        length = len(context.decode() if isinstance(context, bytes) else context)
+        length = len(as_str(context))
         if len(span) != 2 or not 0 <= span[0] < span[1] <= length:
             raise ValueError(
                 f"`y`[{number}] must be (start, end) of an answer in its context of {length} "

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from spanbert_tf.data.batching.texts import as_str
+
 
 def number_labels(y: Any, num_classes: int, class_names: Sequence[str] | None) -> Any:
     """Numbers labels that are names, and checks those that are numbers already.
@@ -112,7 +114,7 @@ def _number_names(
             "`class_names` where it is made."
         )
     numbers = {name: number for number, name in enumerate(class_names)}
-    names = [label.decode() if isinstance(label, bytes) else label for label in labels]
+    names = list(map(as_str, labels))
     for row, name in enumerate(names):
         if name not in numbers:
             known = ", ".join(map(repr, class_names))

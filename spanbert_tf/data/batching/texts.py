@@ -50,3 +50,8 @@ def list_of_strings(texts: Sequence[str], name: str = "texts") -> list[str]:
         if not isinstance(text, str | bytes):
             raise TypeError(f"`{name}`[{number}] must be a string, but is {text!r:.80}.")
     return texts
+
+
+def as_str(text: str | bytes) -> str:
+    """A string that may be encoded, as tensors have theirs."""
+    return text.decode() if isinstance(text, bytes) else text

@@ -8,7 +8,6 @@
 Each also gzipped.
 """
 
-import json
 import os
 import warnings
 from collections import Counter
@@ -17,8 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
-from spanbert_tf.data.readers.tables import read_json_lines, read_texts, text_columns_of
+from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
+from spanbert_tf.data.readers.tables import (
+    read_json_file,
+    read_json_lines,
+    read_texts,
+    text_columns_of,
+)
 
 NEAR = 100  # characters on both sides of where an answer should begin
 NAMED = 5  # questions that a message names
@@ -238,14 +242,8 @@ def _answers(where: str, answers: Any) -> list[tuple[str, int]]:
 
 def _squad_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields number and fields of each question of SQuAD's JSON."""
-    try:
-        whole = json.loads("\n".join(text for _, text in read_lines(path)))
-        # An escape may stand for half a character, which no later stage could encode.
-        json.dumps(whole, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: malformed JSON: {error}.") from error
     number = 0
-    for article in _items(path, whole, "data"):
+    for article in _items(path, read_json_file(path), "data"):
         for paragraph in _items(path, article, "paragraphs"):
             for qa in _items(path, paragraph, "qas"):
                 number += 1

@@ -11,7 +11,6 @@
 Each also gzipped.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 from spanbert_tf.data.readers.entities import TYPE_KEYS, EntitySpan
 from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
-from spanbert_tf.data.readers.tables import read_json_lines
+from spanbert_tf.data.readers.tables import read_json_file, read_json_lines
 
 # Keys of JSON lines, by what they hold.
 KEYS = {
@@ -233,11 +232,7 @@ def _numbered_texts(path: Path) -> Iterator[_Found]:
 
 
 def _json_list(path: Path) -> Iterator[_Found]:
-    text = "\n".join(line for _, line in read_lines(path))
-    try:
-        records = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: malformed JSON: {error}.") from error
+    records = read_json_file(path)
     if not isinstance(records, list):
         raise DataError(f"{path}: expected a list of objects, found {quote(records)}.")
     for number, record in enumerate(records, start=1):

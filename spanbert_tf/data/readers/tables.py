@@ -292,12 +292,26 @@ def read_json_lines(path: Path) -> Iterator[Record]:
     for line, text in read_lines(path):
         if not text.strip():
             continue
-        try:
-            record = json.loads(text)
-            # An escape may stand for half a character, which no later stage could encode.
-            json.dumps(record, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {line}: malformed JSON: {error}.") from error
+        record = _parse_json(text, f"{path}, line {line}")
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {line}: expected an object, found {quote(record)}.")
         yield line, record
+
+
+def read_json_file(path: Path) -> Any:
+    """Reads a file that is JSON as a whole, plain or `.gz`.
+
+    Raises:
+        DataError: The file cannot be read, is not UTF-8 or not JSON.
+    """
+    return _parse_json("\n".join(text for _, text in read_lines(path)), str(path))
+
+
+def _parse_json(text: str, where: str) -> Any:
+    try:
+        value = json.loads(text)
+        # An escape may stand for half a character, which no later stage could encode.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: malformed JSON: {error}.") from error
+    return value

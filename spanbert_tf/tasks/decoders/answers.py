@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.texts import as_str
 from spanbert_tf.features import ANSWER_SCORES, ANSWER_SPANS, NO_ANSWER_SCORES
 from spanbert_tf.layers.span_scoring import NEVER
 from spanbert_tf.models.decoding import Decoder
@@ -106,8 +107,7 @@ class AnswerDecoder(Decoder):
                 refused[number] = threshold is not None and odds[span] < threshold
             if len(found[number]) < self.top_k:
                 probability = np.exp(odds[span] - shift[number]) / total[number]
-                context = columns[1][number]
-                context = context.decode() if isinstance(context, bytes) else context
+                context = as_str(columns[1][number])
                 start, end = int(starts[span]), int(ends[span])
                 found[number].append(Answer(context[start:end], float(probability), start, end))
         for number in np.flatnonzero(refused):

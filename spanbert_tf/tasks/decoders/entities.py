@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.texts import as_str
 from spanbert_tf.features import TAG_SCORES, TAGS
 from spanbert_tf.models.decoding import Decoder
 
@@ -89,8 +90,7 @@ class EntityDecoder(Decoder):
                 int(places["starts"][first]),
                 int(ends[entity]),
             )
-            text = columns[0][record]
-            text = text.decode() if isinstance(text, bytes) else text
+            text = as_str(columns[0][record])
             group = self.entity_groups[(int(tags[first]) - 1) // 2]
             score = float(totals[entity] / words[entity])
             answers[record].append(Entity(group, score, text[start:end], start, end))

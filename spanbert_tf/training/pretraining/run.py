@@ -19,10 +19,16 @@ from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.handles import AnyHandle, path_of
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
-from spanbert_tf.output_folders import check_places, check_room, output_folder, size_of_weights
+from spanbert_tf.output_folders import (
+    check_places,
+    check_room,
+    output_folder,
+    size_of_files,
+    size_of_weights,
+)
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
-from spanbert_tf.training.checkpoints import Interrupted
+from spanbert_tf.training.checkpoints import Interrupted, training_is_kept
 from spanbert_tf.training.model_state import assign_state, dropout_rate, seed_generators, state_of
 from spanbert_tf.training.pretraining.logs import (
     PretrainingBoard,
@@ -215,8 +221,8 @@ class _Run:
         """Refuses to train what there is no room to keep: all checkpoints, and one more."""
         weights = size_of_weights(self.pretrainer.weights)
         state = weights + size_of_weights(self.pretrainer.optimizer.variables)
-        there = sum(path.stat().st_size for path in self.output.rglob("*") if path.is_file())
-        check_room(self.output, (self.run_options.keep + 1) * state + weights - there)
+        needed = (self.run_options.keep + 1) * state + weights
+        check_room(self.output, needed - size_of_files(self.output))
 
     def train(
         self,
@@ -273,19 +279,13 @@ class _Run:
             "settings": asdict(self.settings),
         }
         size = size_of_weights(self.pretrainer.weights)
-        try:
+        with training_is_kept(self.checkpoints.folder):
             with output_folder(self.output / PRESET, overwrite=True, size=size) as folder:
                 self.pretrainer.save_to_preset(str(folder))
                 (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
             if saved_model is not None:
                 tokenizer = self.pretrainer.preprocessor.tokenizer
                 export_encoder(self.pretrainer, tokenizer, saved_model, overwrite=True)
-        except OSError as error:
-            error.add_note(
-                f"The training is done and kept in {self.checkpoints.folder}: resume the run to "
-                "write it."
-            )
-            raise
         remove_folder(self.checkpoints.folder)
 
     def _validate(
