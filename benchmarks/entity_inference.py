@@ -2,10 +2,11 @@
 
     python benchmarks/entity_inference.py [--rounds 5] [--texts 300]
 
-A token classifier is fine-tuned for three epochs on WNUT-17, exported as a SavedModel and for LiteRT,
-and written as a Hugging Face checkpoint, which transformers' token-classification pipeline loads in
-a process of its own: float32, all cores, at the best of three batch sizes.  The texts are sentences
-of WNUT's dev part.  What both find is compared too; ours never lets an entity begin with an I- tag.
+A token classifier is fine-tuned for three epochs on WNUT-17, exported as a SavedModel and for
+LiteRT, and written as a Hugging Face checkpoint, which transformers' token-classification pipeline
+loads in a process of its own: float32, all cores, at the best of three batch sizes.  The texts are
+sentences of WNUT's dev part.  What both find is compared too; ours never lets an entity begin with
+an I- tag.
 """
 
 import argparse
