@@ -2,7 +2,8 @@
 
 Importing the package imports neither TensorFlow nor Keras; the first use of a public name does.
 Once both this package and `keras_hub` are imported, in either order, its base classes find ours:
-`keras_hub.models.TextClassifier.from_preset(folder)`.
+`keras_hub.models.TextClassifier.from_preset(folder)`.  With `keras` alone its registry does:
+`keras.models.load_model("mine.keras")`.
 
 On a machine with JAX or torch alone there are `SpanBertBackbone`, `SpanMasking` and
 `spanbert_tf.layers`; all else needs TensorFlow.
@@ -14,6 +15,7 @@ from typing import Any
 
 import wrapt
 
+from spanbert_tf.keras_registry import register_on_demand
 from spanbert_tf.tasks import TASKS
 
 __version__ = "0.1.0"
@@ -41,6 +43,8 @@ _MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() fo
 for _module, _, _name in (path.rpartition(".") for path in TASKS.values()):
     _MODULES |= {_name: _module, f"{_name}Preprocessor": _module}
 _CLASS_MODULES = {module for name, module in _MODULES.items() if name.startswith("Span")}
+# What else registers classes, and no module above imports.
+_OTHER_CLASS_MODULES = {"spanbert_tf.export.encoder_layers", "spanbert_tf.training.schedules"}
 # The first to register, in the order of their imports of one another.
 _BACKBONE, _TOKENIZER = "spanbert_tf.backbone", "spanbert_tf.tokenization.tokenizer"
 
@@ -66,12 +70,27 @@ def _register_classes(_: ModuleType) -> None:
 
 
 def _register_tokenizer(_: ModuleType) -> None:
+    _import_if_there_is_tensorflow(_TOKENIZER)
+
+
+def _register_all() -> None:
+    import_module("keras_hub")  # With the classes that follow it.
+    for module in sorted(_CLASS_MODULES | _OTHER_CLASS_MODULES):
+        _import_if_there_is_tensorflow(module)
+
+
+def _import_if_there_is_tensorflow(module: str) -> None:
     try:
-        import_module(_TOKENIZER)
+        import_module(module)
     except ModuleNotFoundError as error:
         # Under JAX or torch alone there is the backbone, which does without, and nothing follows.
         if (error.name or "").partition(".")[0] not in ("tensorflow", "tensorflow_text"):
             raise
+
+
+def _register_on_demand(_: ModuleType) -> None:
+    registration = import_module("keras.src.saving.object_registration")
+    register_on_demand(registration, "spanbert_tf>", _register_all)
 
 
 # A preset's config names its class only, so KerasHub must have met the class before.  Each of the
@@ -80,3 +99,4 @@ def _register_tokenizer(_: ModuleType) -> None:
 wrapt.register_post_import_hook(_register_classes, _TOKENIZER)
 wrapt.register_post_import_hook(_register_tokenizer, _BACKBONE)
 wrapt.register_post_import_hook(lambda _: import_module(_BACKBONE), "keras_hub")
+wrapt.register_post_import_hook(_register_on_demand, "keras")

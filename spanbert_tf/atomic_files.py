@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all, by one process at a time.
 
 What a process that was killed left half done, the next one that writes beside it ends: see `tidy`.
+And paths as people give them: see `user_path`.
 """
 
 import fcntl
@@ -17,6 +18,11 @@ INCOMPLETE = ".incomplete-"  # How the names of what is not whole begin.
 _REPLACED = ".replaced-"  # And of what makes room for another.
 # Earlier versions left out whose place it takes.
 _LEFTOVER = re.compile(rf"({re.escape(INCOMPLETE)}|{re.escape(_REPLACED)})[0-9a-f]{{16}}(?:-(.+))?")
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as people write it: a leading `~` is the home folder, as it is to a shell."""
+    return Path(os.path.expanduser(path))  # `Path.expanduser` fails where there is no such user.
 
 
 @contextmanager
@@ -45,7 +51,7 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         with atomic_folder("presets/mine") as folder:
             (folder / "config.json").write_text("{}")
     """
-    final = Path(path).resolve()
+    final = user_path(path).resolve()
     tidy(final.parent)
     refuse_existing(final, overwrite)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +90,7 @@ def locked(folders: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for folder in folders:
-            stack.enter_context(_lock(Path(folder).resolve()))
+            stack.enter_context(_lock(user_path(folder).resolve()))
         yield
 
 

@@ -1,6 +1,7 @@
 """The SpanBERT encoder."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from spanbert_tf.layers.attention import attention_bias, packed_attention_bias
 from spanbert_tf.layers.embeddings import CheckedIds, PositionAndSegmentEmbedding
 from spanbert_tf.layers.kernels.gathering import take_positions
 from spanbert_tf.layers.transformer import TransformerLayer
-from spanbert_tf.preset_files import check_preset, check_weights, reading_preset
+from spanbert_tf.preset_files import check_preset, check_weights, reading_preset, with_policy
 from spanbert_tf.settings import POOLINGS
 
 # Sizes by name: layers, heads, hidden, intermediate, vocabulary.  Base and large are the published
@@ -272,7 +273,7 @@ class SpanBertBackbone(Backbone):
                 its weights are not those of its config, or one is NaN or infinite.
         """
         if preset not in SIZES:
-            return cls._from_folder(preset, load_weights, **kwargs)
+            return cls._from_folder(os.path.expanduser(preset), load_weights, **kwargs)
         if load_weights:
             raise ValueError(
                 f"{preset!r} names a size and has no weights: pass load_weights=False for random "
@@ -287,7 +288,7 @@ class SpanBertBackbone(Backbone):
         check_preset(preset, load_weights, cls.__name__)
         try:
             with reading_preset(preset, kwargs):
-                backbone = super().from_preset(preset, load_weights, **kwargs)
+                backbone = super().from_preset(preset, load_weights, **with_policy(preset, kwargs))
         except ValueError as error:
             # What KerasHub makes of a Hugging Face BERT; its GELU and pooler are not SpanBERT's.
             if "`BertBackbone`" not in str(error):

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from spanbert_tf.atomic_files import tidy
+from spanbert_tf.atomic_files import tidy, user_path
 from spanbert_tf.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.checkpoints import hugging_face
 from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, PRESET_TASK_FILE
 from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
+from spanbert_tf.checkpoints.tensorflow_v1 import GOOGLE_CONFIG_FILE, INDEX_SUFFIX
 from spanbert_tf.foreign_files import or_null, read_json, text
 from spanbert_tf.keras_internals import preset_file
 from spanbert_tf.tasks import TASKS, task_of_class
@@ -44,10 +45,14 @@ class Kind(StrEnum):
     SIZE = "size"
     PRESET = "Keras preset"
     HUGGING_FACE = "Hugging Face checkpoint"
+    TENSORFLOW_V1 = "TensorFlow 1 checkpoint"
     SAVED_MODEL = "SavedModel"
     LITERT = "LiteRT model"
     ADAPTER = "adapter"
 
+
+# Whose names the conversion table knows.
+CHECKPOINTS = (Kind.HUGGING_FACE, Kind.TENSORFLOW_V1)
 
 # What a folder is, by the first of these files that it has; `config.json` has two meanings.
 _MARKERS = {
@@ -55,6 +60,9 @@ _MARKERS = {
     LITERT_FILE: Kind.LITERT,
     SAVED_MODEL_FILE: Kind.SAVED_MODEL,
 }
+
+
+_MODEL_FILES = (*_MARKERS, CONFIG_FILE, GOOGLE_CONFIG_FILE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Handle:
         path: The absolute path of its folder, downloaded if need be.  Of a size its name; of a
             preset on a hub that KerasHub reads file by file, such as Kaggle, KerasHub's handle.
         task: The task, one of `spanbert_tf.tasks.TASKS`, whose head it has; `None`: a plain
-            encoder.  That of a Hugging Face checkpoint is `None`, as its head is not read.
+            encoder.  That of a checkpoint is `None`, as its head is not read.
         source: The handle as it was given, for messages.
     """
 
@@ -84,8 +92,8 @@ def find(handle: AnyHandle | None) -> Handle:
 
     Args:
         handle: One of
-            - the folder of a Keras preset, a Hugging Face checkpoint, a SavedModel, a LiteRT model
-              or an adapter; a leading `~` is the home folder,
+            - the folder of a Keras preset, a Hugging Face or TensorFlow 1 checkpoint, a
+              SavedModel, a LiteRT model or an adapter; a leading `~` is the home folder,
             - `hf://user/repo`, `hf://repo` or `hf://user/repo@revision`: a Keras preset or a
               Hugging Face checkpoint on the Hugging Face Hub,
             - a handle that KerasHub reads, such as `kaggle://user/model/keras/name`, or the name of
@@ -152,16 +160,19 @@ def _kind_of_folder(folder: Path, source: str) -> Kind:
     if (folder / CONFIG_FILE).is_file():
         is_preset = hugging_face.is_preset(hugging_face.read_config(folder))
         return Kind.PRESET if is_preset else Kind.HUGGING_FACE
+    if (folder / GOOGLE_CONFIG_FILE).is_file():
+        return Kind.TENSORFLOW_V1
     raise FileNotFoundError(
         f"{source} holds no model: expected {CONFIG_FILE} (of a {Kind.PRESET} or a "
-        f"{Kind.HUGGING_FACE}), {SAVED_MODEL_FILE}, {LITERT_FILE} or {ADAPTER_FILE}"
+        f"{Kind.HUGGING_FACE}), {GOOGLE_CONFIG_FILE} (of a {Kind.TENSORFLOW_V1}), "
+        f"{SAVED_MODEL_FILE}, {LITERT_FILE} or {ADAPTER_FILE}"
         f"{_models_within(folder)}"
     )
 
 
 def _models_within(folder: Path) -> str:
     """What a message that a folder is no model adds if its folders are models; else nothing."""
-    files = (*_MARKERS, CONFIG_FILE)
+    files = _MODEL_FILES
     found = {
         path.parent for file in files for at in ("*", "*/*") for path in folder.glob(f"{at}/{file}")
     }
@@ -172,7 +183,7 @@ def _models_within(folder: Path) -> str:
 def _task_of_folder(kind: Kind, folder: Path) -> str | None:
     if kind is Kind.PRESET:
         return _task_of_preset(folder / PRESET_TASK_FILE)
-    if kind is Kind.HUGGING_FACE:
+    if kind in CHECKPOINTS:
         return None
     if kind is Kind.SAVED_MODEL:
         task = _named_task(folder / SAVED_MODEL_TASK_FILE)
@@ -203,7 +214,7 @@ def _named_task(path: Path) -> str | None:
 
 
 def _existing_folder(source: str) -> Path:
-    folder = Path(os.path.expanduser(source)).absolute()
+    folder = user_path(source).absolute()
     if not os.path.lexists(folder):  # A process that was replacing it may have been killed.
         tidy(folder.parent)
     try:
@@ -220,6 +231,10 @@ def _existing_folder(source: str) -> Path:
         if os.path.islink(folder):  # `Path.is_symlink` fails at a name that is too long.
             raise FileNotFoundError(
                 f"{folder} is a link to {os.readlink(folder)}, which is not there"
+            ) from error
+        if os.path.isfile(f"{folder}{INDEX_SUFFIX}"):  # As TensorFlow names a checkpoint.
+            raise NotADirectoryError(
+                f"{folder} is a checkpoint; expected its folder, {folder.parent}"
             ) from error
         raise _nothing_found(source, folder) from error
     if not os.access(folder, os.X_OK):
@@ -244,7 +259,7 @@ def _is_a_file(path: Path) -> NotADirectoryError:
     message = f"{path} is a file; expected the folder of a model"
     if path.suffix == ".keras":
         message += ".  keras.models.load_model loads a .keras file"
-    elif any((path.parent / name).is_file() for name in (*_MARKERS, CONFIG_FILE)):
+    elif any((path.parent / name).is_file() for name in _MODEL_FILES):
         message += f", such as its own, {path.parent}"
     return NotADirectoryError(message)
 

@@ -55,6 +55,24 @@ def share_variables(model: keras.layers.Layer, variables: Mapping[str, Any]) -> 
             layer._tracker.lock()
 
 
+def can_quantize(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has weights that `keras.Model.quantize` can quantize.
+
+    Of all others it asks too, and warns of each, or fails where they are not built.
+    """
+    # Keras wraps the method in each instance, so that only classes tell.
+    return type(layer).quantize is not keras.layers.Layer.quantize and not isinstance(
+        layer, keras.Model
+    )
+
+
+def quantize_as(layer: keras.layers.Layer, policy: Any) -> None:
+    """Quantizes a layer as another one was, whose policy is given; its weights come later."""
+    # From a map of policies, which it may share with an encoder, Keras quantizes no layer.
+    layer._dtype_policy = getattr(layer.dtype_policy, "default_policy", layer.dtype_policy)
+    layer.dtype_policy = policy
+
+
 def write_weights(
     model: keras.Model, path: str | os.PathLike[str], objects_to_skip: Iterable[Any] = ()
 ) -> None:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from spanbert_tf.atomic_files import INCOMPLETE, atomic_folder, refuse_existing, tidy
+from spanbert_tf.atomic_files import INCOMPLETE, atomic_folder, refuse_existing, tidy, user_path
 
 AnyPath = str | os.PathLike[str]
 
@@ -57,7 +57,7 @@ def output_folder(path: AnyPath, overwrite: bool = False, size: int = 0) -> Iter
     """
     check_outputs([path], overwrite)
     check_room(path, size)
-    kept = "; what was there is kept" if Path(path).exists() else ""
+    kept = "; what was there is kept" if user_path(path).exists() else ""
     try:
         with atomic_folder(path, overwrite) as folder:
             yield folder
@@ -88,7 +88,7 @@ def check_outputs(
     """
     check_places(outputs, inputs)
     for output in outputs:
-        final = Path(output).resolve()
+        final = user_path(output).resolve()
         tidy(final.parent)
         refuse_existing(final, overwrite)
         if final.exists():
@@ -97,8 +97,8 @@ def check_outputs(
 
 def check_places(outputs: Sequence[AnyPath], inputs: Iterable[AnyPath | None] = ()) -> None:
     """Refuses what to write, files too, by its place alone; see `check_outputs`."""
-    finals = [Path(output).resolve() for output in outputs]
-    read = [Path(os.path.expanduser(each)).resolve() for each in inputs if each is not None]
+    finals = [user_path(output).resolve() for output in outputs]
+    read = [user_path(each).resolve() for each in inputs if each is not None]
     others = [(path, "which is read") for path in read if path.exists()]
     homes = {Path.cwd(), *_homes()}
     for final in finals:
@@ -151,7 +151,7 @@ def check_room(path: AnyPath, size: int) -> None:
     Raises:
         OSError: Fewer are free (`errno.ENOSPC`).
     """
-    free = shutil.disk_usage(_nearest(Path(path).resolve())).free
+    free = shutil.disk_usage(_nearest(user_path(path).resolve())).free
     if free < size:
         raise OSError(
             errno.ENOSPC,

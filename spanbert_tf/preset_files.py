@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
+import keras
 
 from spanbert_tf.foreign_files import (
     CheckpointError,
@@ -102,6 +103,33 @@ def check_preset(preset: str, load_weights: bool, class_name: str, head: bool = 
             f"{preset} has {TASK_FILE}, but not {TASK_WEIGHTS_FILE}, the weights of its head: the "
             "copy is not complete.  SpanBertBackbone.from_preset loads the encoder alone"
         )
+
+
+def with_policy(preset: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds a preset's dtype to arguments, which KerasHub would forget if it is one for each layer.
+
+    A quantized encoder has a map of policies, without which its weights do not fit.
+
+    Args:
+        preset: Handle or name of a preset.
+        arguments: What `from_preset` was given; its `dtype` is one that is asked for, or `None`.
+
+    Returns:
+        The arguments; of a quantized preset `dtype` is the saved map, with the one asked for in the
+        place of the policy that was quantized.
+    """
+    dtype = arguments.get("dtype")
+    file = preset_file(preset, CONFIG_FILE)
+    config = read_json(file) if file is not None and file.is_file() else {}
+    saved = config.get("config", {}).get("dtype")
+    if not isinstance(saved, dict) or saved.get("class_name") != "DTypePolicyMap":
+        return {**arguments, "dtype": dtype}
+    if dtype is not None:
+        name = keras.dtype_policies.get(dtype).name
+        saved["config"]["default_policy"] = name
+        for policy in saved["config"]["policy_map"].values():
+            policy["config"]["source_name"] = name
+    return {**arguments, "dtype": saved}
 
 
 def reading_preset(preset: str, arguments: Mapping[str, Any]) -> AbstractContextManager[None]:

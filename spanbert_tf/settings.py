@@ -12,6 +12,7 @@ ROWS = ("padded", "packed")
 TRAINABLE = ("all", "heads")
 ATTENTIONS = ("dense", "bucketed")
 LONG_POSITIONS = ("restart",)
+QUOTINGS = ("double", "none")
 LITERT_WEIGHTS = ("float32", "int8")
 
 
@@ -181,11 +182,33 @@ class TextClassification(FineTuning):
 
 
 @dataclass(frozen=True)
-class TextColumns(Settings):
-    """Which columns of a file hold texts and labels; `None`: it is found by its name."""
+class AskedColumns(Settings):
+    """Which columns of a file hold texts, and how it is written; `None`: it is found."""
 
     text_column: str | None = setting(None, str, "column of the texts")
     pair_column: str | None = setting(None, str, "column of the second texts")
+    delimiter: str | None = setting(
+        None,
+        str,
+        "what parts the fields of TSV and CSV: a character, or tab; None: told from the header",
+        Range(
+            "one character, or tab",
+            lambda x: x in ("tab", "\\t") or (len(x) == 1 and x not in '"\r\n'),
+        ),
+    )
+    quoting: str | None = setting(
+        None,
+        str,
+        "double: a field of TSV or CSV may stand in double quotes; none: quotes are characters "
+        "like others; None: double in .csv, and in .tsv where its header has quotes",
+        choices=QUOTINGS,
+    )
+
+
+@dataclass(frozen=True)
+class TextColumns(AskedColumns):
+    """The same of a file whose texts have labels."""
+
     label_column: str | None = setting(None, str, "column of the labels")
     label_separator: str | None = setting(
         None, str, "texts have several labels or none, with this between them, such as |"
@@ -242,8 +265,12 @@ class Pretraining(Settings):
     replacement: str = setting(
         "span", str, "what is masked alike: drawn once a span or a piece", choices=REPLACEMENTS
     )
-    max_targets: int = setting(
-        20, int, "most pieces of a span that its boundaries predict", at_least(1)
+    max_targets: int | None = setting(
+        None,
+        int,
+        "most pieces of a span that its boundaries predict; None: as many as the encoder's head "
+        "does, or 20 of a new one",
+        at_least(1),
     )
     rows: str = setting(
         "padded",

@@ -1,6 +1,7 @@
 """The package as its users meet it: what an import costs, its public names, the built wheel."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,10 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
+import keras
 import numpy as np
 import pytest
 
 import spanbert_tf
+from spanbert_tf.export.encoder_layers import BackboneEncoder
 from tests.conftest import ROOT
 
 HEAVY = {"jax", "keras", "keras_hub", "numpy", "tensorflow", "tensorflow_text", "torch"}
@@ -103,6 +106,39 @@ def test_keras_hub_knows_our_classes(imports: str):
         "    print(keras.saving.get_registered_object(f'spanbert_tf>{name}').__name__)\n"
     )
     assert registered.split() == REGISTERED_CLASSES
+
+
+def registered_names() -> list[str]:
+    """Names of all classes in the source that Keras is to know."""
+    names = []
+    for file in sorted((ROOT / "spanbert_tf").rglob("*.py")):
+        source = file.read_text("utf-8")
+        names += re.findall(r"@keras\.saving\.register_keras_serializable.*\nclass (\w+)", source)
+    return names
+
+
+@pytest.mark.slow
+def test_keras_finds_our_classes_when_it_loads_a_model(tmp_path: Path):
+    """In a new process that imports no class; imports stay light until a file names one."""
+    backbone = spanbert_tf.SpanBertBackbone(7, 1, 2, 4, 6, max_sequence_length=5)
+    encoder = BackboneEncoder(backbone)
+    inputs = [keras.Input((None,), dtype="int32") for _ in range(3)]
+    outputs = keras.layers.Dense(2)(encoder(*inputs))
+    model = keras.Model(inputs, outputs)
+    rows = np.ones((1, 3), "int32")
+    model.save(tmp_path / "k.keras")
+    printed = run_python(
+        "import sys, keras, spanbert_tf, numpy as np\n"
+        "print('keras_hub' in sys.modules, 'x' in keras.saving.get_custom_objects())\n"
+        f"model = keras.models.load_model({str(tmp_path / 'k.keras')!r})\n"
+        f"np.save({str(tmp_path / 'out.npy')!r}, model([np.ones((1, 3), 'int32')] * 3))\n"
+        f"for name in {registered_names()}:\n"
+        "    print(keras.saving.get_registered_object(f'spanbert_tf>{name}').__name__)\n"
+    ).split()
+    assert printed[:2] == ["False", "False"]
+    assert printed[2:] == registered_names()
+    assert len(printed) > 20
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model([rows] * 3), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints to Keras presets and back, by one strict table.
+"""Checkpoints of BERT to Keras presets and back, by one strict table.
 
 Every key of a checkpoint is in the table or named as dropped, every variable of the model is in the
 table, both ways; anything else is an error that lists what is left over.
@@ -7,12 +7,14 @@ table, both ways; anything else is an error that lists what is left over.
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.checkpoints import tensorflow_v1
 from spanbert_tf.checkpoints.conversion_table import (
     MLM_PREFIX,
     PREFIX,
@@ -42,6 +44,7 @@ from spanbert_tf.checkpoints.tensors import (
 )
 from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.foreign_files import CheckpointError, Schema, check_size, integer, problems, rate
+from spanbert_tf.models.encoder_task import MOST_SPARE_EMBEDDINGS
 from spanbert_tf.output_folders import output_folder, size_of_weights
 from spanbert_tf.preset_files import implied_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
@@ -54,25 +57,28 @@ _CONFIG: Schema = {
     "attention_probs_dropout_prob": rate(),
 }
 
-# Embedding matrices may have unused rows at their end, which round their number up to a multiple of
-# 8 at least and 128 at most; a larger gap is a vocabulary file cut short.
 _PADDING_MULTIPLE = 8
-_MAX_PADDING_ROWS = 127
 
 _log = logging.getLogger(__name__)
 
 
 def load_hugging_face(
-    source: str | os.PathLike[str], dtype: Any = None
+    source: str | os.PathLike[str], dtype: Any = None, drop: Sequence[str] = ()
 ) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
-    """Loads a BERT or SpanBERT checkpoint of the Hugging Face library.
+    """Loads a BERT or SpanBERT checkpoint of the Hugging Face library, or of TensorFlow 1.
 
     Weights may be float32, float16 or bfloat16, in safetensors or `.bin` files; no pickle is
-    executed.  Heads and the next-sentence pooler are dropped, with a line in the log.
+    executed.  Without such files a checkpoint of TensorFlow 1 is read, as Google published BERT:
+    `bert_model.ckpt.index` with its data, and `bert_config.json`.  Its GELU is taken for the exact
+    one, as in all conversions of these models.
+
+    Heads and the next-sentence pooler are dropped, with a line in the log.
 
     Args:
         source: Folder of the checkpoint, or `hf://user/repo[@revision]`.
         dtype: dtype or dtype policy of the backbone; by default Keras's, whatever the file has.
+        drop: Patterns of keys to drop that are neither the encoder's nor a head's that is known,
+            such as `crf.*`; `*` and `?` as in file names.
 
     Returns:
         The backbone and its tokenizer.
@@ -83,7 +89,7 @@ def load_hugging_face(
         FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
         ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
     """
-    backbone, tokenizer, _ = _load(source, dtype, with_head=False)
+    backbone, tokenizer, _ = _load(source, dtype, drop, with_head=False)
     return backbone, tokenizer
 
 
@@ -113,7 +119,7 @@ def load_hugging_face_pretrainer(
         FileNotFoundError, PermissionError, ConnectionError: See `hugging_face.locate`.
         ModuleNotFoundError: A `.bin` checkpoint, and PyTorch is not installed.
     """
-    backbone, tokenizer, head = _load(source, dtype, with_head=True)
+    backbone, tokenizer, head = _load(source, dtype, (), with_head=True)
     preprocessor = SpanBertPretrainerPreprocessor(
         tokenizer, sequence_length=backbone.max_sequence_length, max_targets=max_targets
     )
@@ -127,25 +133,27 @@ def load_hugging_face_pretrainer(
 
 
 def _load(
-    source: str | os.PathLike[str], dtype: Any, *, with_head: bool
+    source: str | os.PathLike[str], dtype: Any, drop: Sequence[str], *, with_head: bool
 ) -> tuple[SpanBertBackbone, SpanBertTokenizer, dict[str, np.ndarray]]:
     """Loads the encoder, and hands out the tensors of the masked language model's head."""
     folder = locate(source)
-    config = read_config(folder)
+    config_file = tensorflow_v1.name_of_config(folder)
+    config = read_config(folder, config_file)
     if is_preset(config):
         raise CheckpointError(f"{source} is a Keras preset: SpanBertBackbone.from_preset loads it")
-    arguments = backbone_arguments(config, folder / CONFIG_FILE)
+    arguments = backbone_arguments(config, folder / config_file)
     pieces, lowercase = read_vocabulary(folder)
     _check_vocabulary_size(len(pieces), arguments["vocabulary_size"], folder)
     # Everything small is checked before the weights are read.
-    tensors = known_tensors(read_tensors(folder), folder, with_head=with_head)
+    read = tensorflow_v1.read_tensors if tensorflow_v1.is_checkpoint(folder) else read_tensors
+    tensors = known_tensors(read(folder), folder, with_head=with_head, drop=drop)
     head = {key: tensors.pop(key) for key in list(tensors) if key.startswith(MLM_PREFIX)}
     drop_copies(head, tensors, folder)
     # Before it is built, for a size of millions would take all memory.
     found = sum(tensor.size for tensor in tensors.values())
-    check_size(implied_weights(arguments), found, folder / CONFIG_FILE)
+    check_size(implied_weights(arguments), found, folder / config_file)
     backbone = SpanBertBackbone(**arguments, dtype=dtype)
-    what = f"{folder} does not hold the encoder that its {CONFIG_FILE} describes"
+    what = f"{folder} does not hold the encoder that its {config_file} describes"
     assign(backbone, conversion_table(backbone.num_layers), tensors, what)
     return backbone, SpanBertTokenizer(pieces, lowercase=lowercase), head
 
@@ -252,12 +260,19 @@ def backbone_arguments(config: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _check_vocabulary_size(num_pieces: int, num_rows: int, where: object) -> None:
     padding = num_rows - num_pieces
-    if padding == 0:
-        return
-    if 0 < padding <= _MAX_PADDING_ROWS and num_rows % _PADDING_MULTIPLE == 0:
-        _log.info("%s: the last %d of %d embeddings have no word piece", where, padding, num_rows)
-        return
-    raise CheckpointError(
-        f"{where}: {num_pieces} word pieces for {num_rows} embeddings; expected as many, or a few "
-        f"less where the number of embeddings is rounded up to a multiple of {_PADDING_MULTIPLE}"
-    )
+    if padding < 0:
+        raise CheckpointError(
+            f"{where}: {num_pieces} word pieces for {num_rows} embeddings; expected as many, or "
+            "less where the last embeddings stand for no piece"
+        )
+    if padding:
+        # Few round the number up to a multiple of 8 or 128.  Of many one cannot know.
+        expected = padding <= MOST_SPARE_EMBEDDINGS and num_rows % _PADDING_MULTIPLE == 0
+        _log.log(
+            logging.INFO if expected else logging.WARNING,
+            "%s: the last %d of %d embeddings have no word piece; they are kept%s",
+            where,
+            padding,
+            num_rows,
+            "" if expected else ".  If the vocabulary's file was cut short, they are not spare",
+        )

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 from safetensors.numpy import load_file
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.foreign_files import CheckpointError, read_json, reading, table
 
 HUB_PREFIX = "hf://"
@@ -54,6 +55,8 @@ _PRESET_PATTERNS = [
     *("model.weights.h5", "model.weights.json", "model_*.weights.h5", "task.weights.h5"),
     "assets/*",
 ]
+# Weights in forms that are not read, and what they are of.
+_OTHER_WEIGHTS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.onnx": "ONNX"}
 _FLOAT_DTYPES = {"float64", "float32", "float16", "bfloat16"}
 
 
@@ -78,7 +81,7 @@ def locate(source: str | os.PathLike[str]) -> Path:
     source = os.fspath(source)
     if source.startswith(HUB_PREFIX):
         return _download(source)
-    folder = Path(os.path.expanduser(source))
+    folder = user_path(source)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {source}; a handle on the Hub starts with {HUB_PREFIX}")
     return folder
@@ -142,16 +145,16 @@ def _snapshot(repo: str, revision: str | None, patterns: list[str], ignored: lis
     )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Reads `config.json` of a checkpoint's folder.
+def read_config(folder: Path, name: str = CONFIG_FILE) -> dict[str, Any]:
+    """Reads `config.json`, or what is in its place, of a checkpoint's folder.
 
     Raises:
         FileNotFoundError: There is none.
         CheckpointError: It is not a JSON object.
     """
-    path = folder / CONFIG_FILE
+    path = folder / name
     if not path.is_file():
-        raise FileNotFoundError(f"no {CONFIG_FILE} in {folder}")
+        raise FileNotFoundError(f"no {name} in {folder}")
     return read_json(path)
 
 
@@ -183,9 +186,17 @@ def read_tensors(folder: Path) -> dict[str, np.ndarray]:
             tensors.update(part)
         if tensors:
             return tensors
+    found = sorted(path.name for path in folder.iterdir())
+    others = "; ".join(
+        f"{name} holds weights of {library}, which are not read: save them by `save_pretrained` "
+        f"as {SAFETENSORS_FILE}"
+        for name, library in _OTHER_WEIGHTS.items()
+        if name in found
+    )
     raise FileNotFoundError(
-        f"no weights in {folder}: expected {SAFETENSORS_FILE} or {TORCH_FILE}, found "
-        f"{sorted(path.name for path in folder.iterdir())}"
+        f"no weights in {folder}: expected {SAFETENSORS_FILE}, {TORCH_FILE} or a checkpoint of "
+        f"TensorFlow 1 (bert_model.ckpt.index and its data), found {found}"
+        + (f".  {others}" if others else "")
     )
 
 

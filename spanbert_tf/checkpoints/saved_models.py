@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.checkpoints.tensors import own_weights
@@ -49,7 +50,7 @@ def restore_encoder(
         ValueError: The SavedModel does not say how its encoder is built, holds other weights than
             that encoder has, or such that are NaN or infinite; or a file is damaged.
     """
-    path = Path(path)
+    path = user_path(path)
     description = path / "assets" / ENCODER_FILE
     if not description.is_file():
         raise ValueError(
@@ -86,7 +87,7 @@ def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:
         FileNotFoundError: The SavedModel has no vocabulary.
         ValueError: It does not say whether it is lower-cased.
     """
-    folder = Path(path)
+    folder = user_path(path)
     vocabulary = folder / "assets" / VOCABULARY_FILE
     if not vocabulary.is_file():
         raise FileNotFoundError(

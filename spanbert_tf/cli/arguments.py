@@ -4,15 +4,15 @@ import argparse
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 SOURCE_HELP = (
-    "folder of a Keras preset, a Hugging Face checkpoint or an encoder's SavedModel, "
-    "hf://user/repo or kaggle://user/model/keras/name"
+    "folder of a Keras preset, a Hugging Face or TensorFlow 1 checkpoint or an encoder's "
+    "SavedModel, hf://user/repo or kaggle://user/model/keras/name"
 )
 ENCODER_HELP = (
     f"{SOURCE_HELP} (default: saved_models/spanbert_mini_en_uncased/1 of a checkout, else the "
@@ -26,7 +26,7 @@ def add_settings(command: Any, settings_class: type, title: str = "settings") ->
     group = command.add_argument_group(title)
     for field in fields(settings_class):
         kind, explanation = field.metadata["type"], field.metadata["help"]
-        flag = f"--{field.name.replace('_', '-')}"
+        flag = _flag(field.name)
         if kind is bool:
             group.add_argument(flag, action="store_true", help=explanation)
             continue
@@ -42,8 +42,20 @@ def add_settings(command: Any, settings_class: type, title: str = "settings") ->
 
 
 def settings_from(settings_class: Any, arguments: Namespace) -> Any:
-    """Makes the settings that options were given for."""
-    return settings_class(**{f.name: getattr(arguments, f.name) for f in fields(settings_class)})
+    """Makes the settings that options were given for; those that have none keep their defaults."""
+    given = vars(arguments)
+    return settings_class(
+        **{f.name: given[f.name] for f in fields(settings_class) if f.name in given}
+    )
+
+
+def flags_of(settings_class: type) -> list[str]:
+    """The options that `add_settings` adds."""
+    return [_flag(field.name) for field in fields(settings_class)]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def add_overwrite(command: Any) -> None:
@@ -59,7 +71,7 @@ def add_corpus(command: Any) -> None:
         "paths",
         metavar="PATH",
         nargs="+",
-        type=Path,
+        type=user_path,
         help=".txt (a blank line ends a document) or .jsonl, plain or .gz, or folders of them",
     )
     command.add_argument(

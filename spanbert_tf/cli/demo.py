@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import ENCODER_HELP
 from spanbert_tf.cli.showing import progress, say
 from spanbert_tf.settings import TextClassification
@@ -32,7 +33,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
     command.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
     command.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         default=Path("saved_models"),
         metavar="FOLDER",
         help="where models go; those of an earlier demo are replaced (default: saved_models)",

@@ -1,10 +1,10 @@
 """`spanbert-tf evaluate`: the figures of a fine-tuned task on labelled data."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
-from spanbert_tf.cli.arguments import add_settings, settings_from, task_of_model
+from spanbert_tf.atomic_files import user_path
+from spanbert_tf.cli.arguments import add_settings, flags_of, settings_from, task_of_model
 from spanbert_tf.cli.showing import figures_in_a_row
 from spanbert_tf.settings import TextColumns
 
@@ -15,8 +15,10 @@ EXAMPLE = "spanbert-tf evaluate runs/reviews/classifier --data test.tsv"
 def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options; how the file is read is for the model's task to say."""
     command.add_argument("model", metavar="MODEL", help="folder or handle of a task's preset")
-    command.add_argument("--data", type=Path, required=True, metavar="FILE", help="labelled data")
-    of = task_of_model(words[1:], ["--data"])
+    command.add_argument(
+        "--data", type=user_path, required=True, metavar="FILE", help="labelled data"
+    )
+    of = task_of_model(words[1:], ["--data", *flags_of(TextColumns)])
     add_settings(command, of.reading_cls if of else TextColumns, "how the file is read")
 
 

@@ -1,9 +1,9 @@
 """`spanbert-tf export`: a task or an encoder as a SavedModel, or for LiteRT."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import SOURCE_HELP, add_overwrite
 from spanbert_tf.settings import LITERT_WEIGHTS, POOLINGS
 
@@ -17,10 +17,16 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "source", metavar="SRC", help=f"{SOURCE_HELP}; of a fine-tuned task: text in, answers out"
     )
     command.add_argument(
-        "destination", metavar="DST", type=Path, help="folder to write: NAME/VERSION to serve it"
+        "destination",
+        metavar="DST",
+        type=user_path,
+        help="folder to write: NAME/VERSION to serve it",
     )
     command.add_argument(
-        "--preprocessor", type=Path, metavar="DST", help="also write the text preprocessor there"
+        "--preprocessor",
+        type=user_path,
+        metavar="DST",
+        help="also write the text preprocessor there",
     )
     command.add_argument(
         "--litert",

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import (
     ENCODER_HELP,
     add_overwrite,
@@ -11,7 +12,7 @@ from spanbert_tf.cli.arguments import (
     settings_from,
     value_of,
 )
-from spanbert_tf.cli.showing import figures_in_a_row, progress
+from spanbert_tf.cli.showing import BAR, figures_in_a_row, progress, say
 from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.settings import TextClassification, TextColumns
 from spanbert_tf.tasks import DEFAULT_TASK, FINE_TUNED_TASKS, task_class
@@ -35,19 +36,19 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     data = command.add_argument_group("data (.gz is fine)")
     data.add_argument(
-        "--train", type=Path, required=True, metavar="FILE", help="what to learn from"
+        "--train", type=user_path, required=True, metavar="FILE", help="what to learn from"
     )
     data.add_argument(
-        "--validation", type=Path, metavar="FILE", help="default: a part of the training file"
+        "--validation", type=user_path, metavar="FILE", help="default: a part of the training file"
     )
-    data.add_argument("--test", type=Path, metavar="FILE", help="scored once, at the end")
+    data.add_argument("--test", type=user_path, metavar="FILE", help="scored once, at the end")
     data.add_argument(
         "--folds", type=int, metavar="K", help="cross-validate in K folds and keep no model"
     )
     model = command.add_argument_group("model")
     model.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
     model.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="default: runs/NAME-OF-TRAINING-FILE"
+        "--output", type=user_path, metavar="FOLDER", help="default: runs/NAME-OF-TRAINING-FILE"
     )
     model.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard logs into the output folder"
@@ -68,6 +69,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.training.checkpoints import Interrupted
     from spanbert_tf.training.cross_validation import cross_validate
     from spanbert_tf.training.fine_tuning import finetune
+    from spanbert_tf.training.progress import EpochLines
 
     of = task_class(arguments.task)
     settings = settings_from(of.settings_cls, arguments)
@@ -114,6 +116,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
                 overwrite=arguments.overwrite,
                 resume=arguments.resume,
                 tensorboard=output / "tensorboard" if arguments.tensorboard else None,
+                callbacks=[] if verbose == BAR else [EpochLines(say)],
                 verbose=verbose,
             )
     except Interrupted as interrupted:

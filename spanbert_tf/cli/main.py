@@ -10,8 +10,9 @@ import json
 import logging
 import math
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -38,9 +39,10 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     debug = "--debug" in words
+    options: Collection[str] = ()
     try:
         parsed = _parse(words)
-        command = _module(parsed.command)
+        command, options = _module(parsed.command), parsed.options
         if getattr(command, "NEEDS_TENSORFLOW", True):
             import_tensorflow()
         result = command.run(parsed)
@@ -51,11 +53,9 @@ def main(words: Sequence[str] | None = None) -> int:
         # Of the last kind only what `Path.resolve` has for a link that leads back to itself.
         if debug or (isinstance(error, RuntimeError) and "Symlink loop" not in str(error)):
             raise
-        # Notes say what was kept of the work.  Options are what a command has for arguments.
+        # Notes say what was kept of the work.
         message = "\n".join([str(error), *getattr(error, "__notes__", [])])
-        message = message.replace("pass overwrite=True", "give --overwrite")
-        message = message.replace("pass trust=True", "give --trust")
-        print(f"spanbert-tf: error: {message}", file=sys.stderr)
+        print(f"spanbert-tf: error: {in_options(message, options)}", file=sys.stderr)
         return 1
     return _print(_as_json(command, result) if parsed.json else command.show(result))
 
@@ -86,6 +86,8 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         command.add_argument("--debug", action="store_true", help="show where an error arose")
         command.set_defaults(command=name)
         module.add_arguments(command, words if words[:1] == [name] else [])
+        flags = re.findall(r"--[a-z][a-z0-9-]*", command.format_help())
+        command.set_defaults(options=frozenset(flags))
     return parser
 
 
@@ -98,6 +100,28 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if texts is not None:  # `predict MODEL --option TEXT`: argparse gave it nothing by then.
         parsed.texts = [*texts, *rest]
     return parsed
+
+
+def in_options(message: str, options: Collection[str]) -> str:
+    """Says what a message has to say of arguments in the words of the command line.
+
+        "`text_column` is missing; pass overwrite=True" -> "`--text-column` is missing; give ..."
+
+    Args:
+        message: Of the library, where arguments stand in backticks.
+        options: The command's, such as `--text-column`; other arguments stay as they are.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        flag = f"--{match['name'].replace('_', '-')}"
+        if flag not in options:
+            return match[0]
+        value = "" if match["value"] in (None, "True") else f" {match['value']}"
+        return f"give {flag}{value}" if match["verb"] else f"`{flag}{value}`"
+
+    quoted = r"`(?P<verb>)(?:settings\.)?(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>[^`\s]+))?`"
+    told = r"\b(?P<verb>pass )(?P<name>[a-z][a-z0-9_]*)=(?P<value>\w+)"
+    return re.sub(told, option, re.sub(quoted, option, message))
 
 
 def _module(command: str) -> ModuleType:

@@ -4,8 +4,15 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from spanbert_tf.cli.arguments import MODEL_HELP, add_settings, settings_from, task_of_model
+from spanbert_tf.cli.arguments import (
+    MODEL_HELP,
+    add_settings,
+    flags_of,
+    settings_from,
+    task_of_model,
+)
 from spanbert_tf.cli.showing import one_line
+from spanbert_tf.settings import AskedColumns
 
 SUMMARY = "answer for texts with a fine-tuned task"
 EXAMPLE = 'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."'
@@ -29,16 +36,15 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help="texts, one a line, or .tsv, .csv or .jsonl; - reads lines of standard input; for "
         "question-answering .tsv, .csv or .jsonl with question and context, or SQuAD's .json",
     )
-    command.add_argument("--text-column", metavar="NAME", help="column of the texts, or questions")
-    command.add_argument(
-        "--pair-column", metavar="NAME", help="column of the second texts, or contexts"
+    add_settings(
+        command, AskedColumns, "how the file is read; questions and contexts are texts too"
     )
     command.add_argument(
         "--trust",
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
-    of = task_of_model(words[1:], ["--input", "--text-column", "--pair-column"])
+    of = task_of_model(words[1:], ["--input", *flags_of(AskedColumns)])
     if of is not None:
         add_settings(command, of.asking_cls, f"how a task of {of.task} is asked")
     command.set_defaults(parser=command)
@@ -84,7 +90,7 @@ def show(result: list[Answered]) -> str:
 def _columns(arguments: Namespace, of: Any) -> list[Any]:
     texts = arguments.texts
     if not texts:
-        return of.read_asked(arguments.input, arguments.text_column, arguments.pair_column)
+        return of.read_asked(arguments.input, settings_from(AskedColumns, arguments))
     if len(texts) % len(of.asked):
         arguments.parser.error(f"give {' and '.join(of.asked)} in turn; there are {len(texts)}")
     return [texts[place :: len(of.asked)] for place in range(len(of.asked))]

@@ -6,11 +6,11 @@ TensorFlow is imported by the workers only, so that the process that reads stays
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import add_corpus, add_settings, settings_from
-from spanbert_tf.cli.showing import say
+from spanbert_tf.cli.showing import counted, say
 from spanbert_tf.data.corpus.settings import CorpusSettings
 
 SUMMARY = "make a corpus to pretrain on: raw text to shards of tokenised blocks"
@@ -22,11 +22,15 @@ def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options."""
     add_corpus(command)
     command.add_argument(
-        "--vocabulary", type=Path, required=True, metavar="FILE", help="word pieces, one a line"
+        "--vocabulary",
+        type=user_path,
+        required=True,
+        metavar="FILE",
+        help="word pieces, one a line",
     )
     command.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="FOLDER",
         help="where the corpus goes; one that is there in part is completed",
@@ -74,8 +78,8 @@ def run(arguments: Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """What a corpus holds."""
     return (
-        f"{result['documents']:,} documents, {result['pieces']:,} word pieces in "
-        f"{result['blocks']:,} blocks and {result['shards']:,} shards "
+        f"{counted(result['documents'], 'document')}, {counted(result['pieces'], 'word piece')} in "
+        f"{counted(result['blocks'], 'block')} and {counted(result['shards'], 'shard')} "
         f"({result['reused']:,} were there already): {result['corpus']}"
     )
 
@@ -88,4 +92,4 @@ def make_tokenizer(vocabulary: Sequence[str], lowercase: bool) -> Any:
 
 
 def _show_progress(counts: Any) -> None:
-    say(f"{counts.shards:,} shards, {counts.pieces:,} word pieces")
+    say(f"{counted(counts.shards, 'shard')}, {counted(counts.pieces, 'word piece')}")

@@ -1,9 +1,9 @@
 """`spanbert-tf pretrain`: an encoder on a prepared corpus."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import SOURCE_HELP, add_settings, settings_from
 from spanbert_tf.cli.showing import say
 from spanbert_tf.settings import Pretraining, RunOptions
@@ -15,7 +15,7 @@ EXAMPLE = "spanbert-tf pretrain corpus --encoder spanbert_mini --output runs/min
 def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options."""
     command.add_argument(
-        "corpus", metavar="CORPUS", type=Path, help="what `spanbert-tf prepare` wrote"
+        "corpus", metavar="CORPUS", type=user_path, help="what `spanbert-tf prepare` wrote"
     )
     command.add_argument(
         "--encoder",
@@ -26,7 +26,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     command.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="FOLDER",
         help="folder of the run; one that is there is gone on with",

@@ -10,11 +10,19 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+BAR, LINE_AN_EPOCH = 1, 2  # Keras' `verbose`.
+
+
 @contextmanager
 def progress() -> Iterator[int]:
     """Sends Keras' progress to standard error: a bar on a terminal, a line an epoch elsewhere."""
     with redirect_stdout(sys.stderr):
-        yield 1 if sys.stderr.isatty() else 2
+        yield BAR if sys.stderr.isatty() else LINE_AN_EPOCH
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 shard`, `1,200 shards`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def figures_in_a_row(figures: dict[str, float]) -> str:

@@ -1,9 +1,9 @@
 """`spanbert-tf train-vocab`: word pieces from raw text."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import add_corpus, add_overwrite
 
 SUMMARY = "learn a vocabulary of word pieces from raw text"
@@ -15,7 +15,11 @@ def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options."""
     add_corpus(command)
     command.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="file to write, a piece a line"
+        "--output",
+        type=user_path,
+        required=True,
+        metavar="FILE",
+        help="file to write, a piece a line",
     )
     command.add_argument(
         "--size", type=int, default=30_000, metavar="N", help="number of pieces (default: 30000)"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.handles import AnyHandle, Handle, default_encoder, find
 from spanbert_tf.models.lora import lora_layers
@@ -69,7 +70,7 @@ def identify(
             "expected an encoder as it is loaded; this one has an adapter or is quantized"
         )
     source = handle.source if isinstance(handle, Handle) else handle and os.fspath(handle)
-    folder = Path(source).expanduser() if source else None
+    folder = user_path(source) if source else None
     dtype = dtype or backbone.variable_dtype
     return EncoderIdentity(
         handle=source or "the encoder in memory",

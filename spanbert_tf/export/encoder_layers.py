@@ -106,6 +106,9 @@ class SavedModelEncoder(_TwoForms, keras.layers.TFSMLayer):
     def __init__(
         self, filepath: str, trainable: bool = True, name: str | None = None, dtype: Any = None
     ) -> None:
+        # Text functions are made of its operations; without them a SavedModel does not even load.
+        import tensorflow_text  # noqa: F401
+
         super().__init__(
             str(filepath), call_endpoint="__call__", trainable=trainable, name=name, dtype=dtype
         )

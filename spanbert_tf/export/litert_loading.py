@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
 from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows
@@ -78,7 +79,7 @@ def load_litert(
             infinite.
         ModuleNotFoundError: `ai-edge-litert` is not installed.
     """
-    folder = Path(path)
+    folder = user_path(path)
     file = folder / LITERT_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{folder} holds no model for LiteRT: it lacks {LITERT_FILE}")

@@ -13,7 +13,7 @@ from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
 from spanbert_tf.export.operations import check_operations
 from spanbert_tf.foreign_files import check_finite, reading
-from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Handle, Kind, find
+from spanbert_tf.handles import CHECKPOINTS, PRETRAINING_TASK, AnyHandle, Handle, Kind, find
 from spanbert_tf.models.encoder_task import check_vocabulary
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
@@ -38,6 +38,7 @@ def load(handle: AnyHandle, trainable: bool = True, trust: bool = False) -> kera
             - the folder of a Keras preset, or its handle, such as `kaggle://user/model/keras/name`
               or `hf://user/repo`,
             - the folder of a Hugging Face checkpoint, or `hf://user/repo`,
+            - the folder of a TensorFlow 1 checkpoint, as Google published BERT,
             - the URL of a TF Hub model, `https://tfhub.dev/...`; needs tensorflow-hub.
         trainable: Whether training changes the weights.
         trust: Whether a SavedModel may have any operations, such as those that write files.
@@ -157,7 +158,7 @@ class _Preset(_Encoder):
         return SpanBertPretrainer.from_preset(self.path, dtype=dtype), self.tokenizer()
 
 
-class _HuggingFace(_Encoder):
+class _Checkpoint(_Encoder):
     def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer:
         backbone, _ = self.backbone(None)
         return BackboneEncoder(backbone, trainable=trainable)
@@ -173,9 +174,6 @@ class _HuggingFace(_Encoder):
 class _SavedModel(_Encoder):
     def layer(self, trainable: bool, trust: bool) -> keras.layers.Layer:
         check_operations(self.path, trust)
-        # Its text functions are made of these operations; without them it does not even load.
-        import tensorflow_text  # noqa: F401
-
         with reading(self.path, "the SavedModel of an encoder", passing=(ValueError,)):
             layer = SavedModelEncoder(self.path, trainable=trainable)
         check_finite(((variable.path, variable) for variable in layer.variables), self.path)
@@ -198,7 +196,7 @@ class _SavedModel(_Encoder):
 
 _ENCODERS: dict[Kind, type[_Encoder]] = {
     Kind.PRESET: _Preset,
-    Kind.HUGGING_FACE: _HuggingFace,
+    **dict.fromkeys(CHECKPOINTS, _Checkpoint),
     Kind.SAVED_MODEL: _SavedModel,
 }
 

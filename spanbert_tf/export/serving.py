@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.export.operations import check_operations
 from spanbert_tf.export.saved_model import saved_model_folder
 from spanbert_tf.export.text_task import DESCRIPTION, TextTask, description_of
@@ -105,7 +106,8 @@ class ServedTask(TextTask):
         # Registers the operations without which the SavedModel does not load.
         import tensorflow_text  # noqa: F401
 
-        file = Path(path) / SAVED_MODEL_TASK_FILE
+        path = user_path(path)
+        file = path / SAVED_MODEL_TASK_FILE
         if not file.is_file():
             raise FileNotFoundError(f"{path} is no exported task: it lacks {file}")
         super().__init__(read_json(file, DESCRIPTION))

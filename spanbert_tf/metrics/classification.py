@@ -40,6 +40,13 @@ def class_figures(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> 
     }
 
 
+def _class_numbers(y_true: Any, num_classes: int) -> Any:
+    """Makes int `[b]` of labels `[b]`, `[b, 1]` or one-hot `[b, c]`."""
+    if len(y_true.shape) == 2 and y_true.shape[1] == num_classes:
+        return ops.argmax(y_true, axis=-1)
+    return ops.cast(ops.reshape(y_true, (-1,)), "int32")
+
+
 class ClassMetric(keras.metrics.FBetaScore):
     """Counts true and false positives and false negatives of each class.
 
@@ -52,7 +59,7 @@ class ClassMetric(keras.metrics.FBetaScore):
         dtype: dtype of the counts.
 
     Call arguments:
-        y_true: int `[b]` or `[b, 1]`, in `[0, c)`.
+        y_true: int `[b]` or `[b, 1]`, in `[0, c)`; or one-hot `[b, c]`.
         y_pred: float `[b, c]`, logits or probabilities; the largest decides.
         sample_weight: float `[b]`, or `None`.
 
@@ -78,7 +85,7 @@ class ClassMetric(keras.metrics.FBetaScore):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Counts a batch."""
-        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        labels = _class_numbers(y_true, self.num_classes)
         super().update_state(
             ops.one_hot(labels, self.num_classes, dtype=self.dtype),
             ops.one_hot(ops.argmax(y_pred, axis=-1), self.num_classes, dtype=self.dtype),
@@ -132,6 +139,16 @@ class ClassF1Score(ClassMetric):
         return ops.divide_no_nan(2 * self.true_positives, 2 * self.true_positives + wrong)
 
 
+@keras.saving.register_keras_serializable("spanbert_tf")
+class ClassAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """The part of all that was given the right class.  Takes what `ClassMetric` takes."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Counts a batch."""
+        labels = _class_numbers(y_true, y_pred.shape[-1])
+        return super().update_state(labels, y_pred, sample_weight)
+
+
 def classification_metrics(num_classes: int) -> list[keras.metrics.Metric]:
     """Makes `accuracy`, `precision`, `recall` and `f1` for integer labels.
 
@@ -143,7 +160,7 @@ def classification_metrics(num_classes: int) -> list[keras.metrics.Metric]:
     """
     class_id = 1 if num_classes == 2 else None
     return [
-        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ClassAccuracy(name="accuracy"),
         ClassPrecision(num_classes, class_id, name="precision"),
         ClassRecall(num_classes, class_id, name="recall"),
         ClassF1Score(num_classes, class_id, name="f1"),

@@ -1,13 +1,15 @@
 """What any task on an encoder needs to be checked, saved and loaded.  Imports no TensorFlow."""
 
+import logging
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from spanbert_tf.keras_internals import all_layers, write_weights
+from spanbert_tf.keras_internals import all_layers, can_quantize, quantize_as, write_weights
 from spanbert_tf.models.optimizers import build_optimizer
-from spanbert_tf.preset_files import check_preset, check_weights, reading_preset
+from spanbert_tf.preset_files import check_preset, check_weights, reading_preset, with_policy
 
 # Only for the type checker: Keras rebuilds the bases of functional models, and fails on two tasks.
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ else:
     _Base = object
 
 MOST_SPARE_EMBEDDINGS = 127  # Rows without a piece, which round their number up.
+
+_log = logging.getLogger(__name__)
 
 
 class EncoderTask(_Base):
@@ -51,18 +55,60 @@ class EncoderTask(_Base):
                 damaged or, as the head's weights, missing; the weights are not those of the config,
                 or one is NaN or infinite.
         """
-        preset = os.fspath(preset)
+        preset = os.path.expanduser(preset)
         # As KerasHub has it, with a number of classes the head is new.
         with_head = "num_classes" not in kwargs
         check_preset(preset, load_weights, cls.__name__, with_head)
         with reading_preset(preset, kwargs):
-            task = super().from_preset(preset, load_weights, **kwargs)
+            task = super().from_preset(preset, load_weights, **with_policy(preset, kwargs))
         if load_weights and "backbone" not in kwargs:
             of_encoder = {id(weight) for weight in task.backbone.weights}
             head = [weight for weight in task.weights if id(weight) not in of_encoder]
             check_weights(preset, task.backbone, head if with_head else ())
         check_fit(task.backbone, task.preprocessor)  # Only now does its tokenizer have pieces.
         return task
+
+    def quantize(self, mode: Any = None, config: Any = None, filters: Any = None) -> None:
+        """Quantizes encoder and head; see `keras.Model.quantize`.
+
+        Args:
+            mode: Such as `"int8"`.
+            config: A `keras.quantizers.QuantizationConfig`.
+            filters: Which layers: parts of their names, or a function of a layer.
+        """
+
+        def wanted(layer: keras.layers.Layer) -> bool:
+            if not can_quantize(layer) or filters is None or callable(filters):
+                return can_quantize(layer) and (filters is None or filters(layer))
+            patterns = [filters] if isinstance(filters, str) else filters
+            return any(re.search(pattern, layer.name) for pattern in patterns)
+
+        super().quantize(mode, config=config, filters=wanted)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the class, and how layers of the head are quantized."""
+        config = super().get_config()
+        quantized = {
+            layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
+            for layer in self._head_layers()
+            if layer.quantization_mode is not None
+        }
+        return {**config, "head_policies": quantized} if quantized else config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Makes the task; its head quantized, where it was, so that its weights fit."""
+        config = dict(config)
+        policies = config.pop("head_policies", {})
+        task = super().from_config(config)
+        for layer in task._head_layers():
+            if layer.name in policies:
+                quantize_as(layer, keras.dtype_policies.deserialize(policies[layer.name]))
+        return task
+
+    def _head_layers(self) -> list[keras.layers.Layer]:
+        of_encoder = set(map(id, all_layers(self.backbone)))
+        return [layer for layer in all_layers(self) if id(layer) not in of_encoder]
 
     @property
     def head_variables(self) -> list[Any]:
@@ -84,7 +130,8 @@ def check_fit(backbone: Any, preprocessor: Any) -> None:
 
     Raises:
         ValueError: Rows may be longer than the encoder has positions, or the tokenizer has more
-            pieces than the encoder has embeddings, or so many fewer that it is another's.
+            pieces than the encoder has embeddings.  So many fewer that it may be another's are
+            warned of in the log.
     """
     length = getattr(preprocessor, "sequence_length", None)
     limit = backbone.max_sequence_length
@@ -105,13 +152,21 @@ def check_vocabulary(backbone: Any, tokenizer: Any) -> None:
         tokenizer: A `SpanBertTokenizer`.  Without a vocabulary there is nothing to check.
 
     Raises:
-        ValueError: It has fewer, or so many more that the tokenizer is another's.
+        ValueError: It has fewer.  So many more that the tokenizer may be another's are warned of in
+            the log.
     """
     if getattr(tokenizer, "vocabulary", None) is None:  # In a preset it comes later.
         return
     rows, pieces = backbone.vocabulary_size, tokenizer.vocabulary_size()
-    if not 0 <= rows - pieces <= MOST_SPARE_EMBEDDINGS:
+    if pieces > rows:
         raise ValueError(
             f"the tokenizer has {pieces} pieces and the backbone vocabulary_size={rows}: they do "
             "not belong together"
+        )
+    if rows - pieces > MOST_SPARE_EMBEDDINGS:
+        _log.warning(
+            "the tokenizer has %d pieces and the backbone vocabulary_size=%d: as published, or not "
+            "of one model?",
+            pieces,
+            rows,
         )

@@ -33,8 +33,8 @@ def merge_lora(model: Any) -> Any:
     merged = _merged_backbone(backbone)
     if backbone is model:
         return merged
-    task = type(model)(
-        **{**model.get_config(), "backbone": merged, "preprocessor": model.preprocessor}
+    task = type(model).from_config(
+        {**model.get_config(), "backbone": merged, "preprocessor": model.preprocessor}
     )
     for new, old in zip(head_weights(task), head_weights(model), strict=True):
         new.assign(old)

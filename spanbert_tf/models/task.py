@@ -29,7 +29,7 @@ from spanbert_tf.models.encoder_task import EncoderTask
 from spanbert_tf.models.graphs import Graphs
 from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
 from spanbert_tf.models.text_batches import Columns, TextBatches
-from spanbert_tf.settings import Asking, FineTuning
+from spanbert_tf.settings import AskedColumns, Asking, FineTuning
 
 
 class SpanBertTask(TextBatches, EncoderTask):
@@ -123,14 +123,9 @@ class SpanBertTask(TextBatches, EncoderTask):
         """Chooses on validation data what gradients do not teach, such as a threshold: nothing."""
 
     @classmethod
-    def read_asked(
-        cls,
-        path: str | os.PathLike[str],
-        text_column: str | None = None,
-        pair_column: str | None = None,
-    ) -> Columns:
-        """Reads texts to answer for, see `read_texts`."""
-        return text_columns_of(read_texts(path, text_column, pair_column))
+    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+        """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
+        return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
 
     # What a task says of its network.
 

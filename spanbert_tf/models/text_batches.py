@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.models.batch_sources import dataset_of_source, is_batch_source, parts_of_batch
+from spanbert_tf.models.epochs import EpochNumber, global_seed, with_callback
 from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.models.text_preprocessor import TextPreprocessor
 
@@ -42,6 +44,14 @@ class TextBatches(_Base):
         """Makes rows of texts, with targets where `y` says what is right."""
         raise NotImplementedError
 
+    def class_weights(self, given: Any) -> np.ndarray:
+        """The weight of each class, float `[c]`, of `class_weight` as `fit` takes it."""
+        raise ValueError("`class_weight` weighs classes of texts, of which the task has none.")
+
+    def class_numbers(self, y: Any) -> np.ndarray:
+        """The number of each text's class, int `[texts]`, of `y` as `fit` takes it."""
+        raise NotImplementedError
+
     def fit(
         self,
         x: Any = None,
@@ -63,8 +73,9 @@ class TextBatches(_Base):
         shuffles these.  Each row is seen once an epoch, with new neighbours in each.
 
         Args:
-            x: Strings `[texts]` or a tuple of such columns, or a data set of batches: of strings
-                or of features, with labels.
+            x: Strings `[texts]`, or a tuple of such columns, or a list of tuples; or batches of
+                strings or of features, with labels: a data set, a generator or a
+                `keras.utils.PyDataset`.
             y: What is right of each text, in the form that the class says.  In a data set numbers.
             batch_size: Rows in a batch, 32 by default.  Not for data sets.
             sample_weight: Weights `[texts]`.
@@ -74,7 +85,8 @@ class TextBatches(_Base):
                 epoch.
             seed: Seed of the order of the texts.  `None`: what `keras.utils.set_random_seed` says.
             callbacks: Keras callbacks.
-            **kwargs: Other arguments of `keras.Model.fit`.
+            **kwargs: Other arguments of `keras.Model.fit`.  `class_weight` may name the classes, or
+                be an array `[c]`.
 
         Returns:
             The history of loss and metrics.
@@ -83,6 +95,9 @@ class TextBatches(_Base):
             ValueError: A label is unknown, or arguments do not fit one another.
             TypeError: A text is not a string.
         """
+        class_weight = kwargs.pop("class_weight", None)
+        weights = None if class_weight is None else self.class_weights(class_weight)
+        x, validation_data = self._of_source(x), self._of_source(validation_data)
         columns = self._columns(x)
         validation_batch_size = kwargs.pop("validation_batch_size", None) or batch_size
         if columns is not None:
@@ -90,6 +105,11 @@ class TextBatches(_Base):
                 (columns, y, sample_weight), validation_data = split_texts(
                     columns, y, sample_weight, validation_split
                 )
+            if weights is not None:
+                if y is None:
+                    raise ValueError("`class_weight` weighs labels, but `y` is None.")
+                of_texts = weights[self.class_numbers(y)]
+                sample_weight = of_texts if sample_weight is None else of_texts * sample_weight
             if shuffle and seed is None:
                 seed = global_seed()
             order = seed if shuffle else None
@@ -100,6 +120,8 @@ class TextBatches(_Base):
             callbacks = with_callback(callbacks, EpochNumber(batches))
             x, y, sample_weight = batches.dataset(), None, None
             batch_size = validation_split = None
+        elif weights is not None:
+            kwargs["class_weight"] = dict(enumerate(weights.tolist()))
         if isinstance(validation_data, tuple | list):
             validation_data = self._validation_batches(validation_data, validation_batch_size)
         build_optimizer(self)
@@ -135,6 +157,7 @@ class TextBatches(_Base):
         Returns:
             The figures as a list, or as a dictionary with `return_dict=True`.
         """
+        x = self._of_source(x)
         columns = None if "steps" in kwargs else self._columns(x)
         if columns is not None and not kwargs.get("_use_cached_eval_dataset"):
             x = self.batches_of(self.encode(columns, y, sample_weight), batch_size).dataset()
@@ -153,6 +176,7 @@ class TextBatches(_Base):
             float32 `[rows, ...]`, or a dictionary of such, in the order of the texts; what has a
             number for each token is 0 past a row's end.
         """
+        x = self._of_source(x)
         columns = None if "steps" in kwargs else self._columns(x)
         if columns is None:
             return super().predict(x, batch_size, **kwargs)
@@ -201,6 +225,21 @@ class TextBatches(_Base):
     def _columns(self, x: Any) -> Columns | None:
         return text_columns(x) if isinstance(self.preprocessor, TextPreprocessor) else None
 
+    def _of_source(self, x: Any) -> Any:
+        """A data set of features where batches come one by one; all else as it is."""
+        if not is_batch_source(x) or not isinstance(self.preprocessor, TextPreprocessor):
+            return x
+        return dataset_of_source(x, self._encode_batch)
+
+    def _encode_batch(self, batch: Any) -> Any:
+        x, y, sample_weight = parts_of_batch(batch)
+        columns = self._columns(x)
+        if columns is None:
+            return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        rows = self.encode(columns, y, sample_weight)
+        count = int(rows.segments[0].nrows())
+        return self.batches_of(rows, count).only_batch(in_row_order=True)
+
     def _validation_batches(self, data: Any, batch_size: int | None) -> Any:
         """Groups validation texts by length; leaves what is not strings in memory alone."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
@@ -214,10 +253,14 @@ def text_columns(x: Any) -> Columns | None:
     """Lists the texts of each column.
 
     Args:
-        x: Strings `[texts]` as a list, array or tensor, or a tuple of such.
+        x: Strings `[texts]` as a list, array or tensor, or a tuple of such; or what holds several
+            texts in each row, a list of tuples or an array `[texts, columns]`.
 
     Returns:
         One list of texts a column; `None` for what is not in memory, such as a data set.
+
+    Raises:
+        ValueError: Rows have not all as many texts.
     """
     columns = []
     for column in x if isinstance(x, tuple) else (x,):
@@ -228,7 +271,20 @@ def text_columns(x: Any) -> Columns | None:
         if not isinstance(column, list):
             return None
         columns.append(column)
+    if len(columns) == 1 and columns[0] and isinstance(columns[0][0], tuple | list):
+        return _columns_of_rows(columns[0])
     return columns
+
+
+def _columns_of_rows(rows: list[Any]) -> Columns:
+    """`[("a", "b"), ("c", "d")]` -> `[["a", "c"], ["b", "d"]]`."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, tuple | list) or len(row) != len(rows[0]):
+            raise ValueError(
+                f"`x`[{number}] must hold {len(rows[0])} texts, as the first does, but is "
+                f"{row!r:.80}."
+            )
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def split_texts(
@@ -267,35 +323,6 @@ def split_texts(
             part_of(sample_weight, parted),
         ),
     )
-
-
-class EpochNumber(keras.callbacks.Callback):
-    """Tells batches which epoch comes next, so that a resumed run sees the order it would have.
-
-    Args:
-        batches: What the model is trained on.
-    """
-
-    def __init__(self, batches: BucketedBatches) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.batches.epoch = epoch
-
-
-def with_callback(callbacks: Any, callback: keras.callbacks.Callback) -> Any:
-    """Adds a callback to those that `fit` was given, in any of the forms that Keras takes."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(callback)
-        return callbacks
-    return [*keras.tree.flatten(callbacks or []), callback]
-
-
-def global_seed() -> int:
-    """Draws a seed as Keras' own layers do: `keras.utils.set_random_seed` decides it."""
-    state = keras.random.SeedGenerator().state
-    return int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(state))[0])
 
 
 def _joined(outputs: Sequence[Any]) -> Any:

@@ -37,7 +37,15 @@ from spanbert_tf.models.question_preprocessor import (
 )
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import NOT_BELOW_0, Asking, FineTuning, Settings, at_least, setting
+from spanbert_tf.settings import (
+    NOT_BELOW_0,
+    AskedColumns,
+    Asking,
+    FineTuning,
+    Settings,
+    at_least,
+    setting,
+)
 from spanbert_tf.tasks.decoders.answers import AnswerDecoder, odds_of_none
 
 
@@ -159,14 +167,10 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         return read_questions(path)
 
     @classmethod
-    def read_asked(
-        cls,
-        path: str | os.PathLike[str],
-        text_column: str | None = None,
-        pair_column: str | None = None,
-    ) -> Columns:
+    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
         """Reads questions and contexts, see `readers.questions.read_asked`."""
-        return read_asked(path, text_column, pair_column)
+        of = reading or AskedColumns()
+        return read_asked(path, of.text_column, of.pair_column, of.delimiter, of.quoting)
 
     @classmethod
     def head_arguments(cls, records: Sequence[Question], settings: Any) -> dict[str, Any]:

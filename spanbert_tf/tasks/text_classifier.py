@@ -13,16 +13,10 @@ from keras import ops
 from keras_hub.models import TextClassifier, TextClassifierPreprocessor
 
 from spanbert_tf.backbone import SpanBertBackbone
-from spanbert_tf.data.batching.labels import number_label_sets, number_labels, number_tensor
+from spanbert_tf.data.batching import labels
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers import tables
 from spanbert_tf.data.readers.label_sets import are_label_sets, encode_label_sets, label_strata
-from spanbert_tf.data.readers.tables import (
-    Example,
-    class_names_of,
-    encode_labels,
-    read_examples,
-    text_columns_of,
-)
 from spanbert_tf.features import LABEL_SETS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.metrics import classification as metrics
 from spanbert_tf.models.encoder_task import check_fit
@@ -178,18 +172,17 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         return list(self.class_names or map(str, range(self.num_classes)))
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[Example]:
+    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[tables.Example]:
         """Reads labelled texts, or pairs, see `read_examples`."""
         of = reading or TextColumns()
-        columns = (of.text_column, of.pair_column, of.label_column)
         several = of.label_columns.split(",") if of.label_columns else ()
-        return read_examples(path, *columns, of.label_separator, several)
+        return tables.read_examples(path, **{**vars(of), "label_columns": several})
 
     @classmethod
-    def head_arguments(cls, records: Sequence[Example], settings: Any) -> dict[str, Any]:
+    def head_arguments(cls, records: Sequence[tables.Example], settings: Any) -> dict[str, Any]:
         """The classes, whether a text may have several, and what settings say of the head."""
         head = {
-            "class_names": class_names_of(records),
+            "class_names": tables.class_names_of(records),
             "pooling": settings.pooling,
             "dropout": settings.dropout,
         }
@@ -203,24 +196,24 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         return metrics.LABEL_SET_FIGURES if head.get("activation") == "sigmoid" else cls.figures
 
     @classmethod
-    def strata(cls, records: Sequence[Example]) -> np.ndarray:
+    def strata(cls, records: Sequence[tables.Example]) -> np.ndarray:
         """Each record's class; of several the rarest one."""
         return label_strata(records)
 
-    def columns_of(self, records: Sequence[Example]) -> tuple[Columns, Any]:
+    def columns_of(self, records: Sequence[tables.Example]) -> tuple[Columns, Any]:
         """The texts, or pairs of them, and the number of each label."""
         if self.class_names is None:
             raise ValueError("the classifier has no class names, so labels cannot be compared")
-        encode = encode_label_sets if self.is_multi_label else encode_labels
-        return text_columns_of(records), encode(records, self.class_names)
+        encode = encode_label_sets if self.is_multi_label else tables.encode_labels
+        return tables.text_columns_of(records), encode(records, self.class_names)
 
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
-        """`y` as `fit` takes it: labels `[texts]`, integers in `[0, c)` or names of classes.
+        """`y` as `fit` takes it: labels `[texts]`, integers or names, or one-hot `[texts, c]`.
 
         Where a text may have several classes: a list of names for each, or `[texts, c]` of 0 and 1.
         """
         feature = LABEL_SETS if self.is_multi_label else LABELS
-        return {feature: number_tensor("y", self._number(y), len(columns[0]))}
+        return {feature: labels.number_tensor("y", self._number(y), len(columns[0]))}
 
     def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
         """Accuracy, precision, recall and F1, or the figures of sets of labels.
@@ -231,7 +224,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         if self.is_multi_label:
             gold = encode_label_sets(records, names) > 0
             return metrics.label_set_figures(gold, sets_of(answers, names))
-        numbers = encode_labels(records, names)
+        numbers = tables.encode_labels(records, names)
         return metrics.class_figures(numbers, numbers_of(answers, names), len(names))
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +262,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         if not self.is_multi_label:
             raise ValueError("only a classifier of activation='sigmoid' has thresholds")
         probabilities = self.predict(x, batch_size, verbose=0)
-        gold = np.asarray(number_tensor("y", self._number(y), len(probabilities)))
+        gold = np.asarray(labels.number_tensor("y", self._number(y), len(probabilities)))
         self.thresholds = tuple(metrics.best_thresholds(gold > 0, probabilities))
         return self.thresholds
 
@@ -300,10 +293,20 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         return super().preprocess_samples(x, self._number(y), sample_weight)
 
+    def class_weights(self, given: Any) -> np.ndarray:
+        if self.is_multi_label:
+            raise ValueError("`class_weight` weighs classes that exclude one another.")
+        return labels.class_weights(given, self.num_classes, self.class_names)
+
+    def class_numbers(self, y: Any) -> np.ndarray:
+        numbers = labels.number_labels(y, self.num_classes, self.class_names, one_hot=False)
+        return np.asarray(numbers)
+
     def _number(self, y: Any) -> Any:
         if self.is_multi_label:
-            return number_label_sets(y, self.num_classes, self.class_names)
-        return number_labels(y, self.num_classes, self.class_names)
+            return labels.number_label_sets(y, self.num_classes, self.class_names)
+        names, one_hot = self.class_names, labels.takes_one_hot(self.loss)
+        return labels.number_labels(y, self.num_classes, names, one_hot)
 
     @classmethod
     def from_preset(cls, preset: Any, load_weights: bool = True, **kwargs: Any) -> Any:

@@ -3,8 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.tokenization.normalization import (
     CONTINUATION,
     MAX_CHARACTERS_PER_WORD,
@@ -29,7 +29,7 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
     Raises:
         ValueError: If the file is missing, empty or not UTF-8, or a line is blank or stands twice.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

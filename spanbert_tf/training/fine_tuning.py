@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from spanbert_tf.atomic_files import locked, tidy
+from spanbert_tf.atomic_files import locked, tidy, user_path
 from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.lora import merge_lora
@@ -74,7 +74,7 @@ class Validation(keras.callbacks.Callback):
 
 def checkpoint_folder(output: str | os.PathLike[str]) -> Path:
     """The folder where a run that writes to `output` keeps its state: `<output>.checkpoint`."""
-    output = Path(output)
+    output = user_path(output)
     return output.with_name(f"{output.name}.checkpoint")
 
 
@@ -141,7 +141,7 @@ def finetune(
         FloatingPointError: The loss became infinite or no number.
         OSError: The disk is full, for one; what was kept can be resumed.
     """
-    output = Path(output)
+    output = user_path(output)
     if saved_model is not None:
         require_tensorflow()
     of = task_class(task)
@@ -162,7 +162,7 @@ def finetune(
         raise ValueError("`patience` needs validation data, but there is none.")
     checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, head, settings, parts[1]))
     extra = [*callbacks, *_tensorboard(tensorboard)]
-    outputs = [Path(each) for each in (output, saved_model, adapter) if each is not None]
+    outputs = [user_path(each) for each in (output, saved_model, adapter) if each is not None]
     check_places([*outputs, checkpoint.folder], [encoder])
     with locked(outputs):
         _check(outputs, encoder, checkpoint, overwrite)
@@ -296,7 +296,7 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.
     if folder is None:
         return []
     require_tensorboard()
-    return [keras.callbacks.TensorBoard(os.fspath(folder), write_graph=False)]
+    return [keras.callbacks.TensorBoard(str(user_path(folder)), write_graph=False)]
 
 
 def _write(checkpoint: Checkpoint, run: dict[str, Any], output: Path, adapter: Any) -> None:
@@ -325,7 +325,7 @@ def _interrupted(checkpoint: Checkpoint, settings: FineTuning) -> Interrupted:
 
 def _resolved(encoder: str | os.PathLike[str]) -> str:
     """An encoder's folder by its whole path, a handle as it is."""
-    folder = Path(encoder).expanduser()
+    folder = user_path(encoder)
     return str(folder.resolve()) if folder.is_dir() else os.fspath(encoder)
 
 

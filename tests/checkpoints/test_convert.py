@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 from spanbert_tf import SpanBertTokenizer, load_hugging_face, save_hugging_face
 from spanbert_tf.checkpoints.conversion_table import conversion_table, mlm_head_table
 from spanbert_tf.checkpoints.convert import load_hugging_face_pretrainer
-from spanbert_tf.checkpoints.hugging_face import CheckpointError
 from spanbert_tf.export.conversion import convert
+from spanbert_tf.foreign_files import CheckpointError
 from spanbert_tf.handles import bundled_minilm
 from tests.checkpoints.foreign_folders import (
     CONFIG,
@@ -174,8 +174,9 @@ def test_variables_outside_of_the_table_are_refused(checkpoint: Path, tmp_path: 
 
 def test_a_tokenizer_of_another_size_is_refused(checkpoint: Path, tmp_path: Path):
     backbone, _ = load_hugging_face(checkpoint)
-    with pytest.raises(CheckpointError, match="5 word pieces for 13 embeddings"):
-        save_hugging_face(backbone, SpanBertTokenizer(SPECIAL), tmp_path / "saved")
+    pieces = [*SPECIAL, *(f"w{number}" for number in range(9))]
+    with pytest.raises(CheckpointError, match="14 word pieces for 13 embeddings"):
+        save_hugging_face(backbone, SpanBertTokenizer(pieces), tmp_path / "saved")
 
 
 # The head of the masked language model.
@@ -479,6 +480,8 @@ def test_leftover_and_missing_keys_are_all_listed(tmp_path: Path):
         "  missing: encoder.layer.0.output.dense.bias (6,)",
         "  unknown: crf.transitions (2, 2)",
         "  unknown: encoder.layer.2.output.dense.bias (6,)",
+        "crf.transitions looks like a conditional random field, of a fine-tuned tagger",
+        "an encoder of other sizes or another architecture, or one not whole",
     ]
 
 

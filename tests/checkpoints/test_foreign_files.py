@@ -17,7 +17,8 @@ from spanbert_tf.checkpoints.convert import backbone_arguments
 from spanbert_tf.checkpoints.hugging_face import read_config, read_tensors
 from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.data.readers.entities import read_entities
-from spanbert_tf.data.readers.tables import DataError, read_examples, read_texts
+from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.tables import read_examples, read_texts
 from spanbert_tf.foreign_files import CheckpointError, read_json
 from tests.checkpoints.foreign_folders import (
     CONFIG,

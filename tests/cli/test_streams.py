@@ -46,6 +46,20 @@ def test_a_file_and_standard_input_are_read_alike(
     assert task == [TEXTS]
 
 
+def test_standard_input_in_utf_16(task: list[Any], monkeypatch: pytest.MonkeyPatch):
+    give(monkeypatch, "a\né\n".encode("utf-16"))
+    assert main(["predict", "x", "--input", "-"]) == 0
+    assert task == [["a", "é"]]
+    assert not sys.stdin.buffer.closed
+
+
+def test_a_table_to_be_asked(task: list[Any], tmp_path: Path):
+    (tmp_path / "a.csv").write_text("review:n\na, b:1\n'c:2\n")
+    options = ["--text-column", "review", "--delimiter", ":", "--quoting", "none"]
+    assert main(["predict", *options, "x", "--input", str(tmp_path / "a.csv")]) == 0
+    assert task == [["a, b", "'c"]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"a\n\xff\n", "-, line 2: not UTF-8"), (b"", "-: the file is empty"), (b"a\0", "NUL")],

@@ -26,7 +26,8 @@ from spanbert_tf import (
 from spanbert_tf.cli.main import main
 from spanbert_tf.data.batching.labels import number_label_sets
 from spanbert_tf.data.readers.label_sets import encode_label_sets, label_strata
-from spanbert_tf.data.readers.tables import DataError, Example, class_names_of, read_examples
+from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.tables import Example, class_names_of, read_examples
 from spanbert_tf.metrics.classification import (
     LABEL_SET_FIGURES,
     LabelSetF1Score,
@@ -90,6 +91,8 @@ def test_files_say_the_same_in_three_ways(tmp_path: Path):
     columns = ["sport", "money", "war"]
     assert sets(read_examples(path, label_columns=columns)) == expected
     assert class_names_of(read_examples(path, label_columns=columns)) == sorted(columns)
+    path = write(tmp_path, "b.csv", "text; money; sport; war\na;1;1;0\nb;0;0;0\nc;0;0;1\n")
+    assert sets(read_examples(path, label_columns=["sport", " money", "war"])) == expected
     path = write(tmp_path, "b.jsonl", '{"text": "a", "sport": 1, "war": true, "money": 0}\n')
     assert sets(read_examples(path, label_columns=columns)) == [("sport", "war")]
 

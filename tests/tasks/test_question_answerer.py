@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, load_task
 from spanbert_tf.cli.main import main
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.questions import Question
-from spanbert_tf.data.readers.tables import DataError
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.features import ANSWER_SCORES, ANSWER_SPANS, NO_ANSWER_SCORES

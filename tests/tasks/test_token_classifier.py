@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, load_task
 from spanbert_tf.data.readers.entities import EntitySpan, TaggedText
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tag_numbers import legal_moves, tag_words
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTextClassifier, SpanBertTokenizer
-from spanbert_tf.data.readers.tables import DataError, Example
+from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.tables import Example
 from spanbert_tf.settings import FineTuning, TextClassification
 from spanbert_tf.training import Interrupted, cross_validate, finetune
 from spanbert_tf.training import fine_tuning as module

@@ -187,14 +187,13 @@ class BucketedBatches:
             and `padding_mask`, and the further `inputs`.  Labels of one kind are a tensor, of
             several a dictionary.
         """
-        one = tf.data.Dataset.from_tensors(0)
-        batches = one.flat_map(self._slice_plan)
+        batches = tf.data.Dataset.from_tensors(0).flat_map(self._slice_plan)
         # Deterministic: batches come in the order of the plan however many threads make them.
         batches = batches.map(self._gather, PARALLEL_BATCHES, deterministic=True)
         batches = batches.apply(tf.data.experimental.assert_cardinality(self._batches))
         return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
 
-    def only_batch(self) -> Any:
+    def only_batch(self, in_row_order: bool = False) -> Any:
         """Makes the first epoch's batch if it has but one, else gives `None`.
 
         A data set takes a tenth of a second before it gives anything.
@@ -202,7 +201,8 @@ class BucketedBatches:
         if self._batches != 1:
             return None
         plan = self.plan()
-        return self._gather(tf.constant(plan.rows), int(plan.lengths[0]))
+        rows = np.sort(plan.rows) if in_row_order else plan.rows
+        return self._gather(tf.constant(rows), int(plan.lengths[0]))
 
     def in_row_order(self, outputs: np.ndarray) -> np.ndarray:
         """Puts what a model gave for the batches back into the order of the rows.

@@ -12,12 +12,12 @@ Letters: b batch, s sequence, k blocks of a batch, v the vocabulary.
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.batching.block_rows import block_rows, join_blocks
 from spanbert_tf.data.batching.bucketing import (
     BatchPlan,
@@ -110,7 +110,7 @@ class PretrainingBatches:
                 "`shards_in_memory` must be positive and `part` (number, parts), but they are "
                 f"{shards_in_memory} and {part}."
             )
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.manifest = read_manifest(folder)
         if not self.manifest.complete:
             raise DataError(f"{folder}: the preparation of this corpus did not come to its end.")

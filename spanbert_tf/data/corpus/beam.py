@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.corpus.documents import ShardText, corpus_files, file_groups, shard_texts
 from spanbert_tf.data.corpus.preparation import CorpusCounts, complete_folder, open_folder
 from spanbert_tf.data.corpus.settings import CorpusSettings
@@ -63,7 +64,7 @@ def prepare_corpus_with_beam(
             as the runner reports it.
     """
     settings = settings or CorpusSettings()
-    folder = Path(folder)
+    folder = user_path(folder)
     groups = file_groups(corpus_files(paths, folder), settings.shard_bytes)
     manifest = Manifest(settings, vocabulary_sha256(vocabulary), lowercase)
     open_folder(folder, manifest)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.normalization import IDEOGRAPHS, PUNCTUATION, SPACES
@@ -65,7 +66,7 @@ def corpus_files(paths: Sequence[str | os.PathLike[str]], output: Path | None = 
             lies in a folder that is read.
     """
     files = []
-    for path in map(Path, paths):
+    for path in map(user_path, paths):
         if path.is_dir():
             if output is not None and output.resolve().is_relative_to(path.resolve()):
                 raise DataError(f"{output}: lies in the folder {path}, which is read.")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spanbert_tf.atomic_files import INCOMPLETE
+from spanbert_tf.atomic_files import INCOMPLETE, user_path
 from spanbert_tf.data.corpus.documents import (
     ShardText,
     corpus_files,
@@ -127,7 +127,7 @@ def prepare_corpus(
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1, but is {workers}.")
     settings = settings or CorpusSettings()
-    folder = Path(folder)
+    folder = user_path(folder)
     groups = file_groups(corpus_files(paths, folder), settings.shard_bytes)
     manifest = Manifest(settings, vocabulary_sha256(vocabulary), lowercase)
     open_folder(folder, manifest)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from spanbert_tf.atomic_files import atomic_file
+from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
@@ -153,7 +153,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     Raises:
         DataError: There is none, or it is not one that this version reads.
     """
-    path = Path(folder) / MANIFEST
+    path = user_path(folder) / MANIFEST
     try:
         content = json.loads(path.read_bytes())
         if content["format"] != FORMAT:

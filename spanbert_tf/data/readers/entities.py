@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.conll import TaggedWords, read_tagged_words
 from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
 from spanbert_tf.data.readers.tables import read_json_lines
@@ -104,7 +105,7 @@ def read_entities(
         DataError: The file cannot be read, or holds nothing; a line is not what is described
             here; an entity is not within its text, or shares characters with another.
     """
-    path = Path(path)
+    path = user_path(path)
     is_json = suffix_of(path) in JSON_SUFFIXES
     if not is_json and suffix_of(path) not in WORD_SUFFIXES:
         raise DataError(

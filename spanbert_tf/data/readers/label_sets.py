@@ -53,13 +53,14 @@ def labels_of_columns(record: dict[str, Any], columns: Sequence[str]) -> Labels:
         ValueError: A column is missing, or says neither 0 nor 1.
     """
     names = []
-    for name in columns:
-        if name not in record:
+    values = {name.strip(): value for name, value in record.items()}
+    for name in map(str.strip, columns):
+        if name not in values:
             raise ValueError(f"there is no column {name!r}")
-        shown = str(record[name]).strip().lower()
+        shown = str(values[name]).strip().lower()
         if shown not in _FLAGS:
-            raise ValueError(f"expected 0 or 1 in the column {name!r}, found {record[name]!r:.80}")
-        names += [name.strip()] if _FLAGS[shown] else []
+            raise ValueError(f"expected 0 or 1 in the column {name!r}, found {values[name]!r:.80}")
+        names += [name] if _FLAGS[shown] else []
     return tuple(names)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
 from spanbert_tf.data.readers.tables import (
     read_json_file,
@@ -87,7 +88,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
             described here: without a question or a context, with answers although it is said to be
             impossible or none although it is not, or with the id of another one.
     """
-    path = Path(path)
+    path = user_path(path)
     readers: dict[str, Any] = {".json": _squad_records, ".jsonl": read_json_lines}
     if suffix_of(path) not in readers:
         raise DataError(
@@ -114,6 +115,8 @@ def read_asked(
     path: str | os.PathLike[str],
     question_column: str | None = None,
     context_column: str | None = None,
+    delimiter: str | None = None,
+    quoting: str | None = None,
 ) -> list[list[str]]:
     """Reads questions to be asked: a list of questions, and one of contexts.
 
@@ -122,15 +125,20 @@ def read_asked(
             `.gz`.
         question_column: Column of the questions; `None`: `question`.
         context_column: Column of the contexts; `None`: `context`.
+        delimiter: What parts the fields of TSV and CSV, see `delimited.read_records`.
+        quoting: `"double"` or `"none"`, see `delimited.read_records`.
 
     Raises:
         DataError: As `read_texts`, or a question is empty.
     """
-    path = Path(path)
+    path = user_path(path)
     if suffix_of(path) == ".json":
+        if delimiter is not None or quoting is not None:
+            raise DataError(f"{path}: `delimiter` and `quoting` are for TSV and CSV, not for JSON.")
         texts = [_texts(_place(path, *of), of[1]) for of in _squad_records(path)]
         return [list(column) for column in zip(*texts, strict=True)]
-    examples = read_texts(path, question_column or "question", context_column or "context")
+    columns = question_column or "question", context_column or "context"
+    examples = read_texts(path, *columns, delimiter, quoting)
     for example in examples:
         if not example.text.strip():
             raise DataError(f"{path}, line {example.line}: the question is empty.")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.entities import TYPE_KEYS, EntitySpan
 from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
 from spanbert_tf.data.readers.tables import read_json_file, read_json_lines
@@ -94,7 +95,7 @@ def read_relations(
             here, has the `id` of another, or no relation; an entity is empty, not within its text,
             or both are the same.
     """
-    path = Path(path)
+    path = user_path(path)
     columns = dict(zip(KEYS, (text_column, head_column, tail_column, label_column), strict=True))
     if suffix_of(path) not in _READERS:
         raise DataError(f"{path}: expected a file named {', '.join(_READERS)}, or one of them .gz.")

@@ -2,10 +2,10 @@
 
 TSV, CSV and JSON lines, each also gzipped (`reviews.tsv.gz`).  TSV and CSV start with a header
 row, and columns are found by name.  A TSV field ends at the next tab, whatever quotes it holds;
-a CSV field may be quoted, and may then hold commas and line breaks.
+a CSV field may be quoted, and may then hold commas and line breaks.  See `delimited` for other
+files of these names.
 """
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from spanbert_tf.atomic_files import user_path
+from spanbert_tf.data.readers.delimited import Record, read_records
 from spanbert_tf.data.readers.label_sets import (
     Labels,
     label_sets_of,
@@ -29,8 +31,6 @@ TEXT_COLUMNS = ("text", "sentence", "review", "sentence1", "text_a", "premise", 
 PAIR_COLUMNS = ("sentence2", "text_pair", "text_b", "pair", "hypothesis", "question2")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment")
 SUFFIXES = (".tsv", ".csv", ".jsonl")
-
-Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ def read_examples(
     label_column: str | None = None,
     label_separator: str | None = None,
     label_columns: Sequence[str] = (),
+    delimiter: str | None = None,
+    quoting: str | None = None,
 ) -> list[Example]:
     """Reads labelled examples from a `.tsv`, `.csv` or `.jsonl` file, plain or `.gz`.
 
@@ -75,6 +77,8 @@ def read_examples(
         label_separator: What parts the labels of a text that may have several.
         label_columns: Names of columns that are labels: 1 where the text has it, 0 where not.  They
             take the place of `label_column`.
+        delimiter: What parts the fields of TSV and CSV, see `delimited.read_records`.
+        quoting: `"double"` or `"none"`, see `delimited.read_records`.
 
     Returns:
         The examples in the order of the file.
@@ -83,12 +87,12 @@ def read_examples(
         DataError: The file cannot be read, lacks a column, holds no example, or has a line that
             is malformed, not UTF-8, or empty in a column that is wanted.
     """
-    path = Path(path)
+    path = user_path(path)
     columns = {"text": text_column, "pair": pair_column, "label": label_column}
     if label_columns:
         del columns["label"]
     examples = []
-    for line, record, text, pair, label in _fields(path, columns):
+    for line, record, text, pair, label in _fields(path, columns, delimiter, quoting):
         try:
             if label_columns:
                 label = labels_of_columns(record, label_columns)
@@ -105,7 +109,11 @@ def read_examples(
 
 
 def read_texts(
-    path: str | os.PathLike[str], text_column: str | None = None, pair_column: str | None = None
+    path: str | os.PathLike[str],
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    delimiter: str | None = None,
+    quoting: str | None = None,
 ) -> list[Example]:
     """Reads texts to predict for: each is one `Example` with the label `None`.
 
@@ -117,6 +125,8 @@ def read_texts(
         path: The file; `-` is standard input, plain text.
         text_column: As in `read_examples`.
         pair_column: As in `read_examples`.
+        delimiter: As in `read_examples`.
+        quoting: As in `read_examples`.
 
     Returns:
         The texts in the order of the file.
@@ -124,9 +134,10 @@ def read_texts(
     Raises:
         DataError: As in `read_examples`, empty texts excepted.
     """
-    path = Path(path)
+    path = user_path(path)
     if suffix_of(path) in SUFFIXES:
-        fields = _fields(path, {"text": text_column, "pair": pair_column})
+        columns = {"text": text_column, "pair": pair_column}
+        fields = _fields(path, columns, delimiter, quoting)
         return [Example(text, pair, None, line, str(path)) for line, _, text, pair, _ in fields]
     lines = [Example(text, None, None, line, str(path)) for line, text in read_lines(path)]
     if not lines:
@@ -177,13 +188,17 @@ def text_columns_of(examples: Sequence[Example]) -> list[list[str]]:
 
 
 def _fields(
-    path: Path, columns: dict[str, str | None]
+    path: Path, columns: dict[str, str | None], delimiter: str | None, quoting: str | None
 ) -> Iterator[tuple[int, dict[str, object], str, str | None, Any]]:
     """Yields line, record, text, pair and label of each record of a TSV, CSV or JSON lines file."""
-    readers = {".tsv": _tsv_records, ".csv": _csv_records, ".jsonl": read_json_lines}
-    if suffix_of(path) not in readers:
+    if suffix_of(path) not in SUFFIXES:
         raise DataError(f"{path}: expected a file named {', '.join(SUFFIXES)}, or one of them .gz.")
-    records = list(readers[suffix_of(path)](path))
+    if suffix_of(path) != ".jsonl":
+        records = list(read_records(path, delimiter, quoting))
+    elif delimiter is None and quoting is None:
+        records = list(read_json_lines(path))
+    else:
+        raise DataError(f"{path}: `delimiter` and `quoting` are for TSV and CSV, not for JSON.")
     if not records:
         raise DataError(f"{path}: the file holds no examples; expected a header row and rows.")
     # Of all records: in JSON lines the first may lack a key that later ones have.
@@ -219,13 +234,16 @@ def _find_columns(
     """Names the column of each role: the one asked for, else the first usual one."""
     usual = {"text": TEXT_COLUMNS, "pair": PAIR_COLUMNS, "label": LABEL_COLUMNS}
     listed = ", ".join(map(quote, found[:20]))
+    by_name = {name.strip(): name for name in reversed(found)}
     by_lower = {name.strip().lower(): name for name in reversed(found)}
     chosen: dict[str, str | None] = {}
     for role, wanted in columns.items():
-        if wanted is not None and wanted not in found:
+        if wanted is not None and wanted.strip() not in by_name:
             raise DataError(f"{path}: there is no column {quote(wanted)} among {listed}.")
         matches = [by_lower[name] for name in usual[role] if name in by_lower]
-        chosen[role] = wanted or next(iter(matches), None)
+        if wanted is not None:
+            matches = [by_name[wanted.strip()]]
+        chosen[role] = next(iter(matches), None)
         if chosen[role] is None and role != "pair":
             raise DataError(
                 f"{path}: no column for the {role} among {listed}. Expected a header row (keys, "
@@ -233,54 +251,6 @@ def _find_columns(
                 f"name given as `{role}_column`."
             )
     return chosen
-
-
-def _tsv_records(path: Path) -> Iterator[Record]:
-    rows = ((line, text.split("\t")) for line, text in read_lines(path))
-    return _with_header(path, rows)
-
-
-def _csv_records(path: Path) -> Iterator[Record]:
-    return _with_header(path, _csv_rows(path))
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((text + "\n" for _, text in read_lines(path)), strict=True)
-    while True:
-        line = reader.line_num + 1
-        # The limit is the module's, not the reader's: raised for one row, then put back.
-        limit = csv.field_size_limit(2**31 - 1)
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path}, line {line}: malformed CSV: {error}.") from error
-        finally:
-            csv.field_size_limit(limit)
-        yield line, row or [""]
-
-
-def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
-    """Makes dictionaries of rows; the first row holds the keys."""
-    header: list[str] = []
-    for line, row in rows:
-        if not header:
-            header = row
-            if len(set(header)) < len(header) or header == [""]:
-                raise DataError(
-                    f"{path}, line {line}: expected a header row of different column names, "
-                    f"found {quote(row)}."
-                )
-        elif row == [""] and len(header) > 1:
-            continue  # a blank line, such as many files end with
-        elif len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line}: expected {len(header)} fields "
-                f"({', '.join(map(quote, header[:20]))}), found {len(row)}."
-            )
-        else:
-            yield line, dict(zip(header, row, strict=True))
 
 
 def read_json_lines(path: Path) -> Iterator[Record]:

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spanbert_tf.atomic_files import locked, remove_folder
+from spanbert_tf.atomic_files import locked, remove_folder, user_path
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
 from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.export.saved_model import require_tensorflow
@@ -136,14 +136,15 @@ def pretrain(
     if tensorboard:
         require_tensorboard()
     require_tensorflow()
-    output, workers = Path(output), workers or Workers()
-    served = None if saved_model is None else Path(saved_model)
+    output, workers = user_path(output), workers or Workers()
+    served = None if saved_model is None else user_path(saved_model)
     inputs = [corpus, path_of(encoder)]
     check_places([output], inputs)
     with workers.telling_losses(), locked([output] if workers.is_chief else []):
         check_run(output, served, overwrite, inputs)
         keras.utils.set_random_seed(settings.seed)
         pretrainer = load_pretrainer(settings, encoder, corpus)
+        settings = replace(settings, max_targets=pretrainer.max_targets)
         pretrainer.backbone.trainable = settings.trainable == "all"
         training, validation = make_batches(settings, corpus, pretrainer, workers, skip_bad_shards)
         network = pretrainer.backbone.get_config()

@@ -4,17 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.convert import load_hugging_face_pretrainer
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
 from spanbert_tf.data.corpus.shards import Manifest, load_vocabulary, read_manifest
 from spanbert_tf.export.loading import load_with_heads
-from spanbert_tf.handles import AnyHandle, Handle, Kind, find
+from spanbert_tf.handles import CHECKPOINTS, AnyHandle, Handle, Kind, find
 from spanbert_tf.layers.masking.span_masking import SpanMasking
 from spanbert_tf.settings import Pretraining
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from spanbert_tf.training.pretraining.workers import Workers
+
+MAX_TARGETS = 20  # Of a new head, where the settings do not say.
 
 
 def load_pretrainer(
@@ -38,7 +41,7 @@ def load_pretrainer(
     manifest = read_manifest(corpus)
     found = find(encoder)
     if found.kind is Kind.SIZE:
-        return _new_pretrainer(settings, found.path, Path(corpus), manifest)
+        return _new_pretrainer(settings, found.path, user_path(corpus), manifest)
     pretrainer = _trained_pretrainer(settings, found)
     length = manifest.settings.sequence_length
     if length > pretrainer.backbone.max_sequence_length and not pretrainer.backbone.long_positions:
@@ -53,7 +56,7 @@ def load_pretrainer(
 def _heads(settings: Pretraining) -> dict[str, Any]:
     return {
         "span_boundary": settings.objective == "mlm+sbo",
-        "max_targets": settings.max_targets,
+        "max_targets": settings.max_targets or MAX_TARGETS,
     }
 
 
@@ -74,10 +77,12 @@ def _new_pretrainer(
 
 def _trained_pretrainer(settings: Pretraining, encoder: Handle) -> SpanBertPretrainer:
     heads = _heads(settings)
-    if encoder.kind is Kind.HUGGING_FACE:
+    if encoder.kind in CHECKPOINTS:
         return load_hugging_face_pretrainer(encoder.path, settings.dtype, **heads)
     model, tokenizer = load_with_heads(encoder, settings.dtype)
     if isinstance(model, SpanBertPretrainer):
+        if settings.max_targets is None:
+            heads["max_targets"] = model.max_targets
         _check_heads(model, heads, encoder.source)
         return model
     return _with_heads(model, tokenizer, heads)
@@ -139,7 +144,7 @@ def make_batches(
             max_words=settings.max_words,
             replacement=settings.replacement,
             random_token_weights=batches.piece_counts,
-            max_targets=settings.max_targets,
+            max_targets=pretrainer.max_targets,
         )
         batches.transform = lambda features, seeds: masking(features, seed=seeds)
         return batches

@@ -15,7 +15,7 @@ from spanbert_tf.data.batching.pretraining import PretrainingBatches
 from spanbert_tf.data.corpus.preparation import prepare_corpus
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.data.corpus.shards import read_manifest
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.layers.masking.span_masking import SpanMasking
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from tests.data.corpora import (

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from spanbert_tf.data.corpus.settings import CorpusSettings
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from tests.data.corpora import (
     VOCABULARY,
     contents,

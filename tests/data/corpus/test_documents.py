@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spanbert_tf.data.corpus import documents
 from spanbert_tf.data.corpus.documents import corpus_files, file_groups, read_documents, shard_texts
 from spanbert_tf.data.corpus.settings import CorpusSettings
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 
 STRICT = CorpusSettings()
 REPLACE = CorpusSettings(undecodable="replace")

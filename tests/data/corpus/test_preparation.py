@@ -18,7 +18,7 @@ from spanbert_tf import atomic_files
 from spanbert_tf.data.corpus import preparation, shard_writer
 from spanbert_tf.data.corpus.preparation import CorpusCounts, prepare_corpus
 from spanbert_tf.data.corpus.shards import load_statistics, read_manifest
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from tests.conftest import ROOT
 from tests.data.corpora import (

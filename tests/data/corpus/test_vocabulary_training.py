@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from spanbert_tf.data.corpus.vocabulary_training import train_vocabulary
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanbert_tf.data.readers.entities import EntitySpan, TaggedText, read_entities
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 
 
 def write(folder, name, content):

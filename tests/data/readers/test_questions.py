@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.questions import (
     NEAR,
     Question,
@@ -16,7 +17,6 @@ from spanbert_tf.data.readers.questions import (
     read_asked,
     read_questions,
 )
-from spanbert_tf.data.readers.tables import DataError
 
 CONTEXT = "Ada 😀 met Bo in Paris."
 
@@ -73,6 +73,7 @@ def test_reads_tables_to_be_asked(tmp_path: Path):
     assert read_asked(path) == [["q 1", "q 2"], ["c 1", ""]]
     path = write(tmp_path, "b.csv", 'asked,about\nq,"a\nb"\n')
     assert read_asked(path, "asked", "about") == [["q"], ["a\nb"]]
+    assert read_asked(path, "asked", "about", ",", "double") == [["q"], ["a\nb"]]
     with pytest.raises(DataError, match="no column 'question' among 'asked', 'about'"):
         read_asked(path)
     path = write(tmp_path, "c.tsv", "question\tcontext\nq\tc\n \tc\n")

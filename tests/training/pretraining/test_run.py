@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
 from spanbert_tf.atomic_files import locked
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.training import step_checkpoints
 from spanbert_tf.training.checkpoints import Interrupted
 from spanbert_tf.training.model_state import seed_generators

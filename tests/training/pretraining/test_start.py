@@ -7,7 +7,7 @@ import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer, SpanBertTokenizer
 from spanbert_tf.checkpoints.convert import load_hugging_face
-from spanbert_tf.data.readers.tables import DataError
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.training.pretraining.start import load_pretrainer, make_batches
@@ -58,7 +58,10 @@ def test_a_pretrainer_keeps_its_heads(folder: Path):
     for ours, theirs in zip(_values(after), _values(before), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(ValueError, match=r"max_targets=7, but the settings say 20"):
-        load_pretrainer(Pretraining(), folder / "pretrainer", folder / "corpus")
+        load_pretrainer(Pretraining(max_targets=20), folder / "pretrainer", folder / "corpus")
+    # Where the settings do not say, it is the head's.
+    after = load_pretrainer(Pretraining(), folder / "pretrainer", folder / "corpus")
+    assert (after.max_targets, after.preprocessor.max_targets) == (7, 7)
 
 
 def test_a_saved_model_is_gone_on_with(folder: Path):
@@ -73,7 +76,7 @@ def test_a_saved_model_is_gone_on_with(folder: Path):
             np.testing.assert_array_equal(one, other)
         assert after.preprocessor.tokenizer.get_vocabulary() == VOCABULARY
     with pytest.raises(ValueError, match=r"max_targets=7, but the settings say 20"):
-        load_pretrainer(Pretraining(), folder / "served", folder / "corpus")
+        load_pretrainer(Pretraining(max_targets=20), folder / "served", folder / "corpus")
 
 
 def test_a_hugging_face_checkpoint(folder: Path):
