@@ -120,10 +120,13 @@ class ServedTask(TextTask):
             self.answer_nothing()
 
     def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:
-        """Answers for texts, some at a time."""
-        answers: list[Any] = []
-        for begin in range(0, len(columns[0]), TEXTS_A_CALL):
-            chunk = slice(begin, begin + TEXTS_A_CALL)
-            outputs = self._model(*(tf.constant(column[chunk], tf.string) for column in columns))
-            answers += decoder.served({name: x.numpy() for name, x in outputs.items()})
-        return answers
+        """Answers for texts, some of like length at a time, so that little of it is padding."""
+        records = list(zip(*columns, strict=True))
+        order = sorted(range(len(records)), key=lambda number: sum(map(len, records[number])))
+        answers: dict[int, Any] = {}
+        for begin in range(0, len(order), TEXTS_A_CALL):
+            numbers = order[begin : begin + TEXTS_A_CALL]
+            texts = (tf.constant([column[n] for n in numbers], tf.string) for column in columns)
+            outputs = {name: x.numpy() for name, x in self._model(*texts).items()}
+            answers |= zip(numbers, decoder.served(outputs), strict=True)
+        return [answers[number] for number in range(len(order))]
