@@ -73,6 +73,7 @@ BENCHMARKS = (
     Benchmark("entity_inference"),
     Benchmark("relation_extraction"),
     Benchmark("sst2_accuracy", ENCODERS),
+    Benchmark("default_recipes"),
     Benchmark("plots"),
 )
 

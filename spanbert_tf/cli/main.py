@@ -38,6 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if words is None else words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("spanbert_tf").setLevel(logging.INFO)
     debug = "--debug" in words
     options: Collection[str] = ()
     try:

@@ -168,7 +168,8 @@ def finetune(
         _check(outputs, encoder, checkpoint, overwrite)
         checkpoint.open(resume, overwrite)
         try:
-            model, identity = make_network(of, settings, encoder, head, len(parts[0]))
+            # From here on with what they left open.
+            model, identity, settings = make_network(of, settings, encoder, head, len(parts[0]))
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
             data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
@@ -177,7 +178,7 @@ def finetune(
                 _train(model, settings, data, parts[1], checkpoint, extra, verbose)
             _check(outputs, encoder, checkpoint, overwrite)
             with checkpoint.kept():
-                _write(checkpoint, {**run, **sizes}, output, adapter)
+                _write(checkpoint, {**run, **sizes, "settings": asdict(settings)}, output, adapter)
                 # A resumed run's model has its last weights, but not what was tuned after them.
                 if resume or checkpoint.best_epoch + 1 < len(checkpoint.history):
                     model = of.from_preset(str(output), dtype=settings.dtype)

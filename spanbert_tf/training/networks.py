@@ -1,8 +1,9 @@
 """What a fine-tuning run trains: a new head on an encoder, and how its best state is written."""
 
+import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -14,9 +15,27 @@ from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.settings import FineTuning
+from spanbert_tf.training.chosen_settings import choose_settings, what_was_chosen
 from spanbert_tf.training.schedules import WarmUpLinearDecay
 
+_log = logging.getLogger(__name__)
+
 ADAPTER_FOLDER = "adapter"  # In the folder of the best epoch's preset.
+
+
+class Network(NamedTuple):
+    """What is trained, and how.
+
+    Attributes:
+        model: The compiled task.
+        identity: What the encoder was before, with `settings.lora_rank`, which adapts it; else
+            `None`.
+        settings: Those of the run, of which nothing is left open, see `choose_settings`.
+    """
+
+    model: Any
+    identity: EncoderIdentity | None
+    settings: Any
 
 
 def make_network(
@@ -25,7 +44,7 @@ def make_network(
     encoder: str | os.PathLike[str],
     head: dict[str, Any],
     rows: int,
-) -> tuple[Any, EncoderIdentity | None]:
+) -> Network:
     """Loads an encoder and puts a new head on it, ready to train.
 
     Args:
@@ -35,30 +54,28 @@ def make_network(
         head: What the training data decides, see `SpanBertTask.head_arguments`.
         rows: Number of records to train on.
 
-    Returns:
-        The compiled task; and with `settings.lora_rank`, which adapts the encoder, what it was
-        before, else `None`.
     """
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
     identity = None
     if settings.lora_rank is not None:
         identity = identify(encoder, backbone, tokenizer)
+    chosen = choose_settings(settings, backbone.hidden_dim, rows)
+    if chosen != settings:
+        _log.info("chosen by the encoder and the data: %s", what_was_chosen(settings, chosen))
+    settings = chosen
+    rate, head_rate = settings.learning_rate, settings.head_learning_rate
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
     model = of.with_new_head(backbone, tokenizer, head, settings)
     steps = -(-rows // settings.batch_size) * settings.epochs
-    schedule = WarmUpLinearDecay(
-        settings.learning_rate, steps, round(settings.warmup_proportion * steps)
-    )
+    schedule = WarmUpLinearDecay(rate, steps, round(settings.warmup_proportion * steps))
     optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)
-    if settings.head_learning_rate is not None:
-        optimizer.speed_up(
-            model.head_variables, settings.head_learning_rate / settings.learning_rate
-        )
+    if head_rate != rate:
+        optimizer.speed_up(model.head_variables, head_rate / rate)
     model.compile(optimizer)
-    return model, identity
+    return Network(model, identity, settings)
 
 
 def write_network(model: Any, identity: EncoderIdentity | None, folder: Path) -> None:
