@@ -88,7 +88,7 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
 
 def test_settings_are_the_options():
     parsed = build_parser().parse_args(["finetune", "--train", "x", "--patience", "2"])
-    assert (parsed.patience, parsed.epochs, parsed.dtype) == (2, 3, None)
+    assert (parsed.patience, parsed.epochs, parsed.dtype) == (2, None, None)
 
 
 def test_convert_there_and_back(
