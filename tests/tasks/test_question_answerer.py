@@ -411,7 +411,7 @@ def test_what_does_not_fit_is_refused(
     assert answerer.answer("a " * 9, "b").answer == "b"
     record = Question("a " * 10, "b", (("b", 0),), "q7", 1, "train.json")
     with pytest.raises(DataError, match=r"train.json, question 'q7': expected .* found 10; 2 such"):
-        answerer.columns_of([record, replace(record, question="\u200b")])
+        answerer.check_records([record, replace(record, question="\u200b")])
     with pytest.raises(DataError, match=r"made\.json: expected questions with answers, found none"):
         SpanBertQuestionAnswerer.head_arguments(make_questions(1), QuestionAnswering())
     for options, message in (
