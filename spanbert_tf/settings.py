@@ -185,10 +185,11 @@ class TextClassification(FineTuning):
         "what stands for a text: the state of its [CLS], or the mean state",
         choices=POOLINGS,
     )
-    threshold: float = setting(
-        0.5,
+    threshold: float | None = setting(
+        None,
         float,
-        "probability from which a text has a label, where texts may have several",
+        "probability from which a text has a label, where texts may have several; None: for each "
+        "label that of the highest F1 on the validation data",
         Range("above 0 and below 1", lambda x: 0 < x < 1),
     )
 

@@ -2,13 +2,13 @@
 
 import argparse
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.silence import import_tensorflow
-from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
+from spanbert_tf.settings import AskedColumns
 
 SOURCE_HELP = (
     "folder of a Keras preset, a Hugging Face or TensorFlow 1 checkpoint or an encoder's "
@@ -21,10 +21,14 @@ ENCODER_HELP = (
 MODEL_HELP = "folder of a fine-tuned model: preset, SavedModel, LiteRT or adapter; or its handle"
 
 
-def add_settings(command: Any, settings_class: type, title: str = "settings") -> None:
-    """Adds an option for each field of a settings class, explained in its own words."""
+def add_settings(
+    command: Any, settings_class: type, title: str = "settings", only: Collection[str] = ()
+) -> None:
+    """Adds an option for each field of a settings class, or some, explained in its own words."""
     group = command.add_argument_group(title)
     for field in fields(settings_class):
+        if only and field.name not in only:
+            continue
         kind, explanation = field.metadata["type"], field.metadata["help"]
         flag = _flag(field.name)
         if kind is bool:
@@ -47,6 +51,13 @@ def settings_from(settings_class: Any, arguments: Namespace) -> Any:
     return settings_class(
         **{f.name: given[f.name] for f in fields(settings_class) if f.name in given}
     )
+
+
+def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
+    """Columns of the texts of a file, by the options that the labelled file is read with."""
+    options = vars(reading)
+    asked = AskedColumns(**{f.name: options.get(f.name) for f in fields(AskedColumns)})
+    return of.read_asked(path, asked)
 
 
 def flags_of(settings_class: type) -> list[str]:
@@ -79,15 +90,16 @@ def add_corpus(command: Any) -> None:
     )
 
 
-def task_of_model(words: Sequence[str], options: Sequence[str]) -> Any:
-    """The class of the task whose model is the first of some words.
+def task_of_model(words: Sequence[str], options: Sequence[str]) -> str | None:
+    """The task whose model is the first of some words.
 
     Args:
         words: Words of the command line after the command's name.
         options: Those of its options that take a value.
 
     Returns:
-        The class; `None` where no model is named, or none is found: the command says what is wrong.
+        Its name; `None` where no model is named, or none is found, or it is an encoder: the command
+        says what is wrong.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("model", nargs="?")
@@ -103,10 +115,9 @@ def task_of_model(words: Sequence[str], options: Sequence[str]) -> Any:
     from spanbert_tf.handles import find
 
     try:
-        task = find(model).task
+        return find(model).task
     except (OSError, ValueError, ImportError):
         return None
-    return task_class(task) if task in FINE_TUNED_TASKS else None
 
 
 def value_of(words: Sequence[str], flag: str) -> str | None:

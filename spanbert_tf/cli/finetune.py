@@ -9,6 +9,7 @@ from spanbert_tf.cli.arguments import (
     ENCODER_HELP,
     add_overwrite,
     add_settings,
+    read_out_of_scope,
     settings_from,
     value_of,
 )
@@ -42,6 +43,13 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--validation", type=user_path, metavar="FILE", help="default: a part of the training file"
     )
     data.add_argument("--test", type=user_path, metavar="FILE", help="scored once, at the end")
+    data.add_argument(
+        "--out-of-scope",
+        type=user_path,
+        metavar="FILE",
+        help="texts that belong to no class, .txt or as for predict: with the validation data they "
+        "decide how probable a class must be, else the answer is none of these",
+    )
     data.add_argument(
         "--folds", type=int, metavar="K", help="cross-validate in K folds and keep no model"
     )
@@ -78,6 +86,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
         path and of.read(path, reading)
         for path in (arguments.train, arguments.validation, arguments.test)
     )
+    outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
     encoder = arguments.encoder or default_encoder()
     if arguments.folds is not None:
         _refuse_without_use(arguments)
@@ -111,6 +120,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
                 output=output / folder,
                 task=arguments.task,
                 test=test,
+                out_of_scope=outside,
                 saved_model=served,
                 adapter=adapter,
                 overwrite=arguments.overwrite,
@@ -162,8 +172,8 @@ def show(result: dict[str, Any]) -> str:
 
 
 def _refuse_without_use(arguments: Namespace) -> None:
-    names = ("validation", "test", "resume", "tensorboard")
-    useless = [f"--{name}" for name in names if getattr(arguments, name)]
+    names = ("validation", "test", "out_of_scope", "resume", "tensorboard")
+    useless = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
     if useless:
         raise ValueError(
             f"--folds cross-validates on --train alone and keeps no model: leave out "

@@ -13,6 +13,7 @@ from spanbert_tf.cli.arguments import (
 )
 from spanbert_tf.cli.showing import one_line
 from spanbert_tf.settings import AskedColumns
+from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 SUMMARY = "answer for texts with a fine-tuned task"
 EXAMPLE = 'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."'
@@ -44,9 +45,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
-    of = task_of_model(words[1:], ["--input", *flags_of(AskedColumns)])
-    if of is not None:
-        add_settings(command, of.asking_cls, f"how a task of {of.task} is asked")
+    task = task_of_model(words[1:], ["--input", *flags_of(AskedColumns)])
+    if task in FINE_TUNED_TASKS:
+        add_settings(command, task_class(task).asking_cls, f"how a task of {task} is asked")
     command.set_defaults(parser=command)
 
 

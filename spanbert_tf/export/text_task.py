@@ -1,14 +1,19 @@
 """What is behind a handle, whatever its format: texts in, answers out, by the same call."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MethodType
 from typing import Any
 
 from spanbert_tf.foreign_files import Schema, table, text
-from spanbert_tf.models.answering import columns_of_task, readable_assertions
+from spanbert_tf.metrics.reports import Report
+from spanbert_tf.models.answering import Assessment, columns_of_task, readable_assertions
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.tasks import task_class
+
+# What a task's class does with `decoder` alone, and so in every format.
+_OF_DECODER = ("columns_of", "given", "score", "report", "has_confusions", "rejection")
 
 # What `description_of` gives.
 DESCRIPTION: Schema = {"task": text(required=True), "decoder": table(required=True)}
@@ -28,15 +33,25 @@ class TextTask:
         task: Name of the task, a key of `spanbert_tf.tasks.TASKS`.
         task_class: Its class.
         decoder: What makes answers of what the network decided.
+        columns_of, given, score, report, has_confusions, rejection: As those of the class.
     """
+
+    columns_of: Callable[[Sequence[Any]], tuple[Columns, Any]]
+    given: Callable[[Sequence[Any]], list[Any]]
+    score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
+    report: Callable[[Sequence[Any], Sequence[Any]], Report]
+    has_confusions: Callable[[], bool]
+    rejection: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 
     def __init__(self, description: dict[str, Any]) -> None:
         self.task = description["task"]
         self.task_class = task_class(self.task)
         self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
-        # The task's own method: of its object it needs what is here too.
-        self._ask = MethodType(getattr(self.task_class, self.task_class.verb), self)
-        setattr(self, self.task_class.verb, self._ask)
+        # The task's own methods: of its object they need what is here too.
+        verb = self.task_class.verb
+        for name in (verb, *_OF_DECODER):
+            setattr(self, name, MethodType(getattr(self.task_class, name), self))
+        self._ask = getattr(self, verb)
 
     def __call__(self, *texts: Any, **options: Any) -> Any:
         """Answers for texts, as the task's verb does.
@@ -67,6 +82,34 @@ class TextTask:
         """Answers for columns of texts, all of one length, as a decoder makes them."""
         raise NotImplementedError
 
+    def assess(
+        self, records: Sequence[Any], out_of_scope: Columns | None = None
+    ) -> dict[str, float]:
+        """Scores the task on records, as its class reads them; exports have no loss."""
+        return self.answer_records(records, out_of_scope).figures
+
+    def answer_records(
+        self, records: Sequence[Any], out_of_scope: Columns | None = None
+    ) -> Assessment:
+        """Scores the task, and keeps what it answered.
+
+        Args:
+            records: As the task's `read` gives them.
+            out_of_scope: As for `SpanBertTask.assess`.
+
+        Raises:
+            ValueError: A record has what the task does not know, such as a label; it is named.
+        """
+        columns, _ = self.columns_of(records)
+        decoder = self.task_class.scored_decoder.fget(self)
+        with readable_assertions():
+            answers = self.answer_columns(columns, decoder)
+            outside = out_of_scope and self.answer_columns(out_of_scope, decoder)
+        figures = self.score(answers, records)
+        if outside is not None:
+            figures |= self.rejection(answers, outside)
+        return Assessment(figures, answers)
+
     def answer_nothing(self) -> None:
         """Answers for an empty text: a file that is damaged fails when it is loaded, not later."""
         of = self.task_class
@@ -91,6 +134,12 @@ class KerasTask(TextTask):
     def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
         """Answers for texts, see `SpanBertTask.answer_texts`."""
         return self.model.answer_texts(x, batch_size, **options)
+
+    def answer_records(
+        self, records: Sequence[Any], out_of_scope: Columns | None = None
+    ) -> Assessment:
+        """Scores the task, its loss included, see `SpanBertTask.answer_records`."""
+        return self.model.answer_records(records, out_of_scope=out_of_scope)
 
 
 def description_of(task: SpanBertTask) -> dict[str, Any]:

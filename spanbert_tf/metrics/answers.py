@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from spanbert_tf.metrics.reports import Report
+
 Measure = Callable[[str, str], float]  # of an answer and a gold one, 0 to 1
 
 # Scripts that are written without spaces: Chinese characters and Japanese syllables.
@@ -134,6 +136,37 @@ def answer_figures(
             best = best_threshold(raw, has_answer, answers, no_answer_scores)
             figures[f"best_{name}"], figures[f"best_{name}_threshold"] = best
     return figures
+
+
+def answer_report(figures: dict[str, float], has_answer: Sequence[bool]) -> Report:
+    """Reports on the questions that have an answer and those that have none.
+
+    Args:
+        figures: What `answer_figures` gave.
+        has_answer: Of each question, whether it has one.
+    """
+    kinds = {"has_answer": sum(has_answer), "no_answer": len(has_answer) - sum(has_answer)}
+    rows = {
+        kind: {
+            "exact_match": figures[f"{kind}_exact_match"],
+            "f1": figures[f"{kind}_f1"],
+            "support": count,
+        }
+        for kind, count in kinds.items()
+        if f"{kind}_f1" in figures
+    }
+    return Report("exact_match and f1 are percentages, means over all questions", "questions", rows)
+
+
+def is_exact(answer: str, gold: Sequence[str]) -> bool:
+    """Whether an answer is one of people's, none where there is none; as `answer_figures` counts.
+
+    Chinese and Japanese are compared as CMRC does.
+    """
+    if not any(map(normalize_answer, gold)):
+        return not normalize_answer(answer)
+    same = character_exact_match if any(map(_CJK.search, gold)) else exact_match
+    return any(same(answer, text) for text in gold)
 
 
 def best_threshold(

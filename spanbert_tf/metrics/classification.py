@@ -18,7 +18,7 @@ def class_figures(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> 
 
     Args:
         gold: int `[n]`, the right classes.
-        predicted: int `[n]`.
+        predicted: int `[n]`; -1: none of the classes.
         num_classes: Number of classes, at least 2.
 
     Returns:
@@ -26,8 +26,8 @@ def class_figures(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> 
         of more they are means over all classes.  One that was never predicted, or never there,
         scores 0.
     """
-    counts = [np.bincount(x, minlength=num_classes) for x in (gold[gold == predicted], predicted)]
-    hits, found = counts
+    hits = np.bincount(gold[gold == predicted], minlength=num_classes)
+    found = np.bincount(predicted[predicted >= 0], minlength=num_classes)
     there = np.bincount(gold, minlength=num_classes)
     scores = {
         "precision": hits / np.maximum(found, 1),

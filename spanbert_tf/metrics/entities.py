@@ -6,8 +6,10 @@ predicted, of all that is there.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+
+from spanbert_tf.metrics.reports import Report
 
 Span = tuple[int, int, str]  # first character, the one after the last, label
 Word = tuple[int, int]  # first character, the one after the last
@@ -54,6 +56,13 @@ class EntityReport:
             "recall": self.overall.recall,
             "lenient_f1": self.lenient_f1,
         }
+
+    def by_type(self) -> Report:
+        """The figures of each type, as the command line shows them."""
+        averages = (
+            "precision, recall and f1 count the entities of all types together (micro average)"
+        )
+        return Report(averages, "type", {name: asdict(of) for name, of in self.types.items()})
 
     def __str__(self) -> str:
         width = max(len(name) for name in ("overall", *self.types))
@@ -161,6 +170,14 @@ def tag_report(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
         },
         lenient_f1=float(f1_score(gold, predicted, zero_division=0)),
     )
+
+
+def same_entities(
+    gold: Sequence[Span], predicted: Sequence[Span], words: Sequence[Word] | None = None
+) -> bool:
+    """Whether the entities of one text are those that are there, as `entity_report` compares."""
+    begins = _begins([*gold, *predicted], words)
+    return _tags(gold, begins) == _tags(predicted, begins)
 
 
 def _scores(row: dict[str, float] | None) -> EntityScores:

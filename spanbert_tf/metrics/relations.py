@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from spanbert_tf.metrics.reports import Report, rows_of_counts
+
 FIGURES = ("macro_f1", "micro_f1", "precision", "recall", "accuracy")
 
 _DIRECTION = re.compile(r"\(e[12],e[12]\)$")
@@ -45,6 +47,27 @@ def relation_scores(
     }
 
 
+def relation_report(
+    gold: Sequence[str], predicted: Sequence[str], negative: str | None = None
+) -> Report:
+    """Reports on the relations that `macro_f1` is the mean over, and on `negative`.
+
+    Args:
+        gold: The right label of each pair.
+        predicted: The label that was predicted for it.
+        negative: As for `relation_scores`.
+    """
+    right, found, there = _counts(gold, predicted)
+    names = sorted(there.keys() | found.keys(), key=lambda name: (name == negative, name))
+    without = "" if negative is None else f" without {negative!r}"
+    averages = (
+        f"macro_f1 is the mean over the relations that are there{without}, both directions of one "
+        f"together; micro_f1, precision and recall count all pairs{without} together"
+    )
+    pairs = Counter(zip(gold, predicted, strict=True))
+    return Report(averages, "relation", rows_of_counts(names, right, found, there), dict(pairs))
+
+
 def macro_f1(gold: Sequence[str], predicted: Sequence[str], negative: str | None = None) -> float:
     """The mean over relations of F1, "(9+1)-way with directionality taken into account".
 
@@ -53,14 +76,7 @@ def macro_f1(gold: Sequence[str], predicted: Sequence[str], negative: str | None
     one that is never predicted right.  Source: the scorer of SemEval-2010 task 8, version 1.2
     (Hendrickx et al., 2010).
     """
-    there, found, right = (
-        Counter(undirected(label) for label in labels)
-        for labels in (
-            gold,
-            predicted,
-            [one for one, other in zip(gold, predicted, strict=True) if one == other],
-        )
-    )
+    right, found, there = _counts(gold, predicted)
     # F1 = 2PR / (P + R) with P = right / found and R = right / there.
     scores = [
         2 * right[relation] / (found[relation] + there[relation])
@@ -87,3 +103,10 @@ def micro_scores(
         "precision": right / found if found else 1.0,
         "recall": right / there if there else 0.0,
     }
+
+
+def _counts(gold: Sequence[str], predicted: Sequence[str]) -> tuple[Counter[str], ...]:
+    """How often each relation, without its direction, is right, was predicted and is there."""
+    right = [one for one, other in zip(gold, predicted, strict=True) if one == other]
+    first, second, third = (Counter(map(undirected, of)) for of in (right, predicted, gold))
+    return first, second, third

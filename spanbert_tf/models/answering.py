@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,19 @@ from spanbert_tf.models.text_batches import TOKEN_BUDGET, Columns, text_columns
 # So many texts are one batch, padded to the longest; more are sorted by length, which takes some
 # milliseconds before the first is answered.
 FEW_TEXTS = 8
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a task reached on records whose right answers are known.
+
+    Attributes:
+        figures: By name.
+        answers: What the task's `scored_decoder` made of each record.
+    """
+
+    figures: dict[str, float]
+    answers: list[Any]
 
 
 def columns_of_task(of: Any, x: Any) -> tuple[Columns, bool]:

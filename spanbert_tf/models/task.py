@@ -4,90 +4,36 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 `spanbert_tf.tasks`.  Its file says only what is its own.
 """
 
-import os
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.readers.tables import read_texts, text_columns_of
-from spanbert_tf.features import Feature
 from spanbert_tf.models.answering import (
     FEW_TEXTS,
+    Assessment,
     answer_rows,
     columns_of_task,
     in_steps,
     readable_assertions,
     rows_of_texts,
 )
-from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.encoder_task import EncoderTask
 from spanbert_tf.models.graphs import Graphs
 from spanbert_tf.models.optimizers import default_optimizer, resolve_jit_compile
+from spanbert_tf.models.task_definition import TaskDefinition
 from spanbert_tf.models.text_batches import Columns, TextBatches
-from spanbert_tf.settings import AskedColumns, Asking, FineTuning
 
 
-class SpanBertTask(TextBatches, EncoderTask):
+class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
     """Texts in, answers out: trained by `fit`, asked in Python, exported, all in the same way.
 
-    Comes before KerasHub's task among the bases of a class, which says what follows.
-
-    Attributes:
-        task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
-        verb: The method by which people ask it.  Of the task it needs `answer_texts` and `decoder`
-            alone, so that exports have it too.
-        asking_cls: What else they may say: arguments of that method, options of `predict`.
-        settings_cls: How it is fine-tuned.
-        reading_cls: How its files are read: options of `read`.
-        extra_inputs: What the network takes beside the encoder's features.
-        signatures: Names of the texts that each signature of a SavedModel takes.
-        asked: Names of the texts that the verb takes, each an argument.
-        blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
-            they may be empty.
-        decoder_cls: The class of `decoder`.
-        decoded: What `decode` gives: numbers from which a decoder makes answers.
-        figures: The figures that `score` gives; the first tells which epoch is best.
+    Comes before KerasHub's task among the bases of a class, which says what `TaskDefinition` lists.
     """
-
-    task: ClassVar[str]
-    verb: ClassVar[str]
-    asking_cls: ClassVar[type[Asking]] = Asking
-    settings_cls: ClassVar[type[FineTuning]]
-    reading_cls: ClassVar[type]
-    extra_inputs: ClassVar[tuple[Feature, ...]] = ()
-    signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
-    asked: ClassVar[tuple[str, ...]] = ("text",)
-    blank: ClassVar[tuple[str, ...] | None] = None
-    decoder_cls: ClassVar[type[Decoder]]
-    decoded: ClassVar[tuple[Feature, ...]]
-    figures: ClassVar[tuple[str, ...]]
-
-    # What a task says of its data.
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[Any]:
-        """Reads records to train on or to be scored with; an error names file and line."""
-        raise NotImplementedError
-
-    @classmethod
-    def head_arguments(cls, records: Sequence[Any], settings: Any) -> dict[str, Any]:
-        """What training data and settings decide: arguments of the class, as JSON can hold them."""
-        raise NotImplementedError
-
-    @classmethod
-    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
-        """The figures that `score` gives of such a head, see `head_arguments`."""
-        return cls.figures
-
-    @classmethod
-    def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
-        """What settings decide of the preprocessor."""
-        return {"sequence_length": settings.sequence_length}
 
     @classmethod
     def with_new_head(
@@ -96,56 +42,6 @@ class SpanBertTask(TextBatches, EncoderTask):
         """Makes a task to be trained, of an encoder and what `head_arguments` gave."""
         preprocessor = cls.preprocessor_cls(tokenizer, **cls.preprocessor_arguments(settings))
         return cls(backbone, preprocessor=preprocessor, **head)
-
-    @classmethod
-    def strata(cls, records: Sequence[Any]) -> np.ndarray:
-        """Numbers of the kinds of records that each part of the data shall have its share of."""
-        return np.zeros(len(records), np.int32)
-
-    def columns_of(self, records: Sequence[Any]) -> tuple[Columns, Any]:
-        """The texts of records, and what is right of them, as `fit` takes both."""
-        raise NotImplementedError
-
-    def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
-        """What the network is to learn, of `y` as `fit` takes it."""
-        raise NotImplementedError
-
-    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
-        """The figures that `figures_of` lists, by name, of what `scored_decoder` gave."""
-        raise NotImplementedError
-
-    @property
-    def scored_decoder(self) -> Any:
-        """What makes the answers that `score` and `tune` are given."""
-        return self.decoder
-
-    def tune(self, answers: Sequence[Any], records: Sequence[Any]) -> None:
-        """Chooses on validation data what gradients do not teach, such as a threshold: nothing."""
-
-    @classmethod
-    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
-        """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
-        return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
-
-    # What a task says of its network.
-
-    def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
-        """Turns the network's outputs into the numbers that `decoded` lists, by `keras.ops` alone.
-
-        Keras, SavedModel and LiteRT share it.
-        """
-        raise NotImplementedError
-
-    @property
-    def decoder(self) -> Any:
-        """What makes answers of these numbers."""
-        raise NotImplementedError
-
-    def compile_defaults(self) -> dict[str, Any]:
-        """Loss and metrics where `compile` is told `"auto"`."""
-        return {"loss": None, "metrics": None}
-
-    # What all tasks share.
 
     def compile(
         self,
@@ -242,7 +138,11 @@ class SpanBertTask(TextBatches, EncoderTask):
         )
 
     def assess(
-        self, records: Sequence[Any], batch_size: int | None = None, tune: bool = False
+        self,
+        records: Sequence[Any],
+        batch_size: int | None = None,
+        tune: bool = False,
+        out_of_scope: Columns | None = None,
     ) -> dict[str, float]:
         """Scores the task on records whose right answers are known.
 
@@ -250,10 +150,24 @@ class SpanBertTask(TextBatches, EncoderTask):
             records: As `read` gives them.
             batch_size: Rows in a batch.  `None`: as many as have 8,192 tokens.
             tune: Whether the records may first decide what `tune` chooses, as validation data may.
+            out_of_scope: Columns of texts that belong to no class, to be told from the records; of
+                a task that `rejects` some.
 
         Returns:
-            The figures of `score`, and `loss`, the mean over rows.
+            The figures of `score`, and `loss`, the mean over rows; with `out_of_scope` also those
+            of `rejection`.
         """
+        return self.answer_records(records, batch_size, tune, out_of_scope).figures
+
+    def answer_records(
+        self,
+        records: Sequence[Any],
+        batch_size: int | None = None,
+        tune: bool = False,
+        out_of_scope: Columns | None = None,
+    ) -> Assessment:
+        """Scores the task, in one pass, and keeps what it answered; arguments as for `assess`."""
+        self.check_records(records)
         columns, y = self.columns_of(records)
         losses, counts = [], []
 
@@ -273,8 +187,13 @@ class SpanBertTask(TextBatches, EncoderTask):
         )
         if tune:
             self.tune(answers, records)
-        loss = float(np.average(losses, weights=counts))
-        return {**self.score(answers, records), "loss": loss}
+        more = {"loss": float(np.average(losses, weights=counts))}
+        if out_of_scope is not None:
+            outside = self.answer_texts(tuple(out_of_scope), batch_size)
+            if tune:
+                self.tune_rejection(answers, outside)
+            more |= self.rejection(answers, outside)
+        return Assessment({**self.score(answers, records), **more}, answers)
 
     def serve(self, *columns: Any) -> dict[str, Any]:
         """Answers for string tensors by TensorFlow operations alone, as SavedModels do.

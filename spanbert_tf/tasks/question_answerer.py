@@ -29,7 +29,8 @@ from spanbert_tf.features import (
     Feature,
 )
 from spanbert_tf.layers.span_scoring import NEVER, best_spans
-from spanbert_tf.metrics.answers import answer_figures
+from spanbert_tf.metrics.answers import answer_figures, answer_report, is_exact
+from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.question_preprocessor import (
     SPECIAL_TOKENS,
@@ -46,7 +47,7 @@ from spanbert_tf.settings import (
     at_least,
     setting,
 )
-from spanbert_tf.tasks.decoders.answers import AnswerDecoder, odds_of_none
+from spanbert_tf.tasks.decoders.answers import Answer, AnswerDecoder, odds_of_none
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,13 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
 
     def columns_of(self, records: Sequence[Question]) -> tuple[Columns, Any]:
         """The questions and the contexts, and the answer of each to learn."""
+        columns = [[of.question for of in records], [of.context for of in records]]
+        return columns, [record.target for record in records]
+
+    def check_records(self, records: Sequence[Question]) -> None:
+        """Refuses questions that are empty, or too long for a row."""
+        if not records:
+            return
         questions = [record.question for record in records]
         limit = self.preprocessor.most_question_pieces
         lengths = self.preprocessor.tokenizer.tokenize(questions).row_lengths().numpy()
@@ -208,8 +216,6 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
                 f"of a row of {self.preprocessor.sequence_length}, found {lengths[wrong[0]]}; "
                 f"{len(wrong)} such in all."
             )
-        contexts = [record.context for record in records]
-        return [questions, contexts], [record.target for record in records]
 
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
         """`y` as `fit` takes it: of each question `(start, end)` or `None`."""
@@ -259,14 +265,38 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
     @property
     def scored_decoder(self) -> AnswerDecoder:
         """Gives no answer and then the best one, of each question: what thresholds are set by."""
-        return AnswerDecoder(math.inf, max(self.max_answers, 2), 2)
+        return AnswerDecoder(math.inf, max(self.decoder.max_answers, 2), 2)
+
+    def given(self, answers: Sequence[Sequence[Answer]]) -> list[Answer]:
+        """The best answer of each question, or none where that is likelier by the threshold."""
+        threshold, told = self.decoder.null_threshold, []
+        for answer in answers:
+            _, odds = odds_of_none(answer)
+            refused = len(answer) < 2 or (threshold is not None and odds > -threshold)
+            told.append(answer[0] if refused else answer[1])
+        return told
 
     def score(self, answers: Sequence[Any], records: Sequence[Question]) -> dict[str, float]:
         """Exact match and F1, see `metrics.answers.answer_figures`."""
         texts, none = zip(*map(odds_of_none, answers), strict=True)
-        gold = [[text for text, _ in record.answers] for record in records]
-        threshold = math.inf if self.null_threshold is None else -self.null_threshold
-        return answer_figures(texts, gold, none, threshold)
+        threshold = self.decoder.null_threshold
+        highest = math.inf if threshold is None else -threshold
+        return answer_figures(texts, [*map(_gold, records)], none, highest)
+
+    def report(self, answers: Sequence[Any], records: Sequence[Question]) -> Report:
+        """The questions that have an answer and those that have none."""
+        has_answer = [bool(record.answers) for record in records]
+        return answer_report(self.score(answers, records), has_answer)
+
+    @classmethod
+    def gold_of(cls, record: Question) -> list[str]:
+        """What people answered; nothing where there is no answer."""
+        return _gold(record)
+
+    @classmethod
+    def is_right(cls, answer: Answer, record: Question) -> bool:
+        """Whether it is what one of them answered, as SQuAD's exact match has it."""
+        return is_exact(answer.answer, _gold(record))
 
     def tune(self, answers: Sequence[Any], records: Sequence[Question]) -> None:
         """Sets the threshold of no answer to that of the highest F1, if there may be no answer."""
@@ -303,6 +333,10 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
             "null_threshold": self.null_threshold,
             "dropout": self.dropout,
         }
+
+
+def _gold(record: Question) -> list[str]:
+    return [text for text, _ in record.answers]
 
 
 def of_context(features: dict[str, Any]) -> Any:

@@ -27,7 +27,8 @@ from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.relations import RelationExample, negative_label, read_relations
 from spanbert_tf.features import ENTITY_STARTS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.layers.entity_vectors import EntityVectors
-from spanbert_tf.metrics.relations import FIGURES, relation_scores
+from spanbert_tf.metrics.relations import FIGURES, relation_report, relation_scores
+from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.answering import as_columns
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.marked_text_preprocessor import (
@@ -211,12 +212,12 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
 
     def columns_of(self, records: Sequence[RelationExample]) -> tuple[Columns, Any]:
         """Texts, heads and tails, and the number of each relation."""
-        numbers = {name: number for number, name in enumerate(self.class_names)}
+        numbers = {name: number for number, name in enumerate(self.decoder.class_names)}
         for record in records:
             if record.label not in numbers:
                 raise DataError(
                     f"{record.place}: unknown relation {record.label!r}; expected one of "
-                    f"{', '.join(self.class_names)}."
+                    f"{', '.join(numbers)}."
                 )
         pairs = [(record.text, record.head, record.tail) for record in records]
         labels = np.array([numbers[record.label] for record in records], np.int32)
@@ -243,7 +244,26 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
     def score(self, answers: Sequence[Relation], records: Sequence[Any]) -> dict[str, float]:
         """The figures of SemEval-2010 task 8 and of TACRED, see `metrics.relations`."""
         gold = [record.label for record in records]
-        return relation_scores(gold, [answer.label for answer in answers], self.negative)
+        return relation_scores(gold, [answer.label for answer in answers], self.decoder.negative)
+
+    def report(self, answers: Sequence[Relation], records: Sequence[Any]) -> Report:
+        """Each relation, and the most frequent confusions."""
+        gold = [record.label for record in records]
+        return relation_report(gold, [answer.label for answer in answers], self.decoder.negative)
+
+    def has_confusions(self) -> bool:
+        """They are of relations."""
+        return True
+
+    @classmethod
+    def gold_of(cls, record: RelationExample) -> str:
+        """The relation."""
+        return record.label
+
+    @classmethod
+    def is_right(cls, answer: Relation, record: RelationExample) -> bool:
+        """Whether the relation is right, its direction included."""
+        return answer.label == record.label
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """Probabilities, float32 `[b, c]`."""

@@ -5,59 +5,66 @@ Letters: b batch, s sequence, H hidden, c classes.
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
-from keras_hub.models import TextClassifier, TextClassifierPreprocessor
+from keras_hub.models import TextClassifier
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching import labels
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.data.readers import tables
-from spanbert_tf.data.readers.label_sets import are_label_sets, encode_label_sets, label_strata
+from spanbert_tf.data.readers.label_sets import (
+    are_label_sets,
+    encode_label_sets,
+    label_strata,
+)
 from spanbert_tf.features import LABEL_SETS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.metrics import classification as metrics
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.models.text_preprocessor import TextPreprocessor, keep_buckets
-from spanbert_tf.settings import TextClassification, TextColumns
+from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
+from spanbert_tf.settings import (
+    Asking,
+    Range,
+    TextClassification,
+    TextColumns,
+    at_least,
+    setting,
+)
 from spanbert_tf.tasks.decoders.classes import (
     ClassDecoder,
     LabelSet,
     Prediction,
+    check_min_score,
     checked_number,
-    numbers_of,
-    sets_of,
     threshold_of_each,
 )
-from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
+from spanbert_tf.tasks.decoders.deciding import DecidesClasses
+
+__all__ = ["SpanBertTextClassifier", "SpanBertTextClassifierPreprocessor"]
+
+
+@dataclass(frozen=True)
+class ClassAsking(Asking):
+    """How a text classifier is asked."""
+
+    top_k: int = setting(1, int, "classes of each text, the most probable first", at_least(1))
+    min_score: float | None = setting(
+        None,
+        float,
+        "probability that the most probable class needs, else a text has none of them; None: what "
+        "the model was tuned to",
+        Range("from 0 to 1", lambda x: 0 <= x <= 1),
+    )
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertTextClassifierPreprocessor(TextPreprocessor, TextClassifierPreprocessor):
-    """Turns texts, or pairs of texts, into what the encoder takes; see `TextPreprocessor`."""
-
-    def __init__(
-        self,
-        tokenizer: SpanBertTokenizer,
-        sequence_length: int = 512,
-        buckets: Sequence[int] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
-        self.buckets = keep_buckets(buckets)
-
-    def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "buckets": self.buckets and list(self.buckets)}
-        del config["truncate"]
-        return config
-
-
-@keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertTextClassifier(SpanBertTask, TextClassifier):
+class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
     """Classifies texts, or pairs of texts.
 
     As KerasHub's text classifiers do, `fit`, `evaluate` and `predict` take strings (lists, NumPy
@@ -89,13 +96,16 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         activation: Activation on the logits: `"softmax"`, or `"sigmoid"` where a text may have
             several classes.  `None`: logits, of which answers take the softmax.
         thresholds: With `activation="sigmoid"` the probability from which a text has a class, one
-            for all or a list of one for each; see `tune_thresholds`.
+            for all or a list of one for each; see `tune_thresholds`.  `None`: 0.5, and fine-tuning
+            chooses them on the validation data.
+        min_score: The probability that the most probable class needs; below it a text has none of
+            the classes, and its label is `None`; see `tune_min_score`.  `None`: it needs none.
         **kwargs: `name`, `trainable`, `compile`.
 
     Raises:
         ValueError: There are fewer than 2 classes, `class_names` are not as many or not
             different, `pooling` is unknown, `thresholds` are not as many or not between 0 and 1,
-            or backbone and preprocessor do not fit each other.
+            `min_score` is not from 0 to 1, or backbone and preprocessor do not fit each other.
     """
 
     backbone_cls = SpanBertBackbone
@@ -105,6 +115,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
     verb = "classify"
     settings_cls = TextClassification
     reading_cls = TextColumns
+    asking_cls = ClassAsking
     signatures: ClassVar = {"serving_default": ("text",), "pairs": ("text", "pair")}
     decoder_cls = ClassDecoder
     decoded = (PROBABILITIES,)
@@ -120,7 +131,8 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         hidden_dim: int | None = None,
         dropout: float = 0.1,
         activation: Any = None,
-        thresholds: float | Sequence[float] = 0.5,
+        thresholds: float | Sequence[float] | None = None,
+        min_score: float | None = None,
         **kwargs: Any,
     ) -> None:
         if num_classes is None and class_names is not None:
@@ -136,7 +148,10 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         self.hidden_dim = hidden_dim
         self.dropout = dropout
         self.activation = keras.activations.get(activation)
-        self.thresholds = threshold_of_each(thresholds, num_classes)
+        self.tunes_thresholds = thresholds is None
+        self.thresholds = threshold_of_each(0.5 if thresholds is None else thresholds, num_classes)
+        self.min_score = min_score
+        check_min_score(min_score, self.thresholds if self.is_multi_label else None)
 
         self.pooled_dense = keras.layers.Dense(
             hidden_dim or backbone.hidden_dim,
@@ -160,16 +175,6 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         x = backbone.pooled_states(inputs, pooling)
         outputs = self.output_dense(self.output_dropout(self.pooled_dense(x)))
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-
-    @property
-    def is_multi_label(self) -> bool:
-        """Whether a text may have several classes, or none."""
-        return self.activation is keras.activations.sigmoid
-
-    @property
-    def names_of_classes(self) -> list[str]:
-        """`class_names`, or the classes' numbers where they have no names."""
-        return list(self.class_names or map(str, range(self.num_classes)))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[tables.Example]:
@@ -202,10 +207,9 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
 
     def columns_of(self, records: Sequence[tables.Example]) -> tuple[Columns, Any]:
         """The texts, or pairs of them, and the number of each label."""
-        if self.class_names is None:
-            raise ValueError("the classifier has no class names, so labels cannot be compared")
-        encode = encode_label_sets if self.is_multi_label else tables.encode_labels
-        return tables.text_columns_of(records), encode(records, self.class_names)
+        several = self.decoder.thresholds is not None
+        encode = encode_label_sets if several else tables.encode_labels
+        return tables.text_columns_of(records), encode(records, self.decoder.class_names)
 
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
         """`y` as `fit` takes it: labels `[texts]`, integers or names, or one-hot `[texts, c]`.
@@ -214,18 +218,6 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         """
         feature = LABEL_SETS if self.is_multi_label else LABELS
         return {feature: labels.number_tensor("y", self._number(y), len(columns[0]))}
-
-    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
-        """Accuracy, precision, recall and F1, or the figures of sets of labels.
-
-        See `class_figures` and `label_set_figures` in `metrics.classification`.
-        """
-        names = self.names_of_classes
-        if self.is_multi_label:
-            gold = encode_label_sets(records, names) > 0
-            return metrics.label_set_figures(gold, sets_of(answers, names))
-        numbers = tables.encode_labels(records, names)
-        return metrics.class_figures(numbers, numbers_of(answers, names), len(names))
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """Probabilities, float32 `[b, c]`."""
@@ -239,33 +231,6 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             )
         return {PROBABILITIES.name: outputs}
 
-    @property
-    def decoder(self) -> ClassDecoder:
-        """What names the classes."""
-        thresholds = self.thresholds if self.is_multi_label else None
-        return ClassDecoder(tuple(self.names_of_classes), thresholds)
-
-    def tune_thresholds(self, x: Any, y: Any, batch_size: int | None = None) -> tuple[float, ...]:
-        """Sets for each class the threshold at which its F1 is the highest.
-
-        Args:
-            x: Texts, as for `predict`, that the classifier was not trained on.
-            y: Their labels, as for `fit`.
-            batch_size: As for `predict`.
-
-        Returns:
-            `thresholds`.  Metrics have the old ones until `compile` is called again.
-
-        Raises:
-            ValueError: Classes exclude one another, or labels do not fit the texts.
-        """
-        if not self.is_multi_label:
-            raise ValueError("only a classifier of activation='sigmoid' has thresholds")
-        probabilities = self.predict(x, batch_size, verbose=0)
-        gold = np.asarray(labels.number_tensor("y", self._number(y), len(probabilities)))
-        self.thresholds = tuple(metrics.best_thresholds(gold > 0, probabilities))
-        return self.thresholds
-
     def compile_defaults(self) -> dict[str, Any]:
         """Sparse categorical cross-entropy; `accuracy`, `precision`, `recall` and `f1`.
 
@@ -276,19 +241,32 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             return {"loss": loss, "metrics": metrics.label_set_metrics(self.thresholds)}
         return {"loss": "auto", "metrics": metrics.classification_metrics(self.num_classes)}
 
-    def classify(self, x: Any, batch_size: int | None = None) -> Prediction | LabelSet | list[Any]:
+    def classify(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        top_k: int = 1,
+        min_score: float | None = None,
+    ) -> Prediction | LabelSet | list[Any]:
         """Names the class of each text, with probabilities.
 
         Args:
             x: A string, a list of strings, or for pairs a tuple of two of either.
             batch_size: As for `predict`.
+            top_k: How many classes of each text, the most probable first.
+            min_score: The probability that the most probable class needs, else the label is `None`:
+                none of these.  `None`: the classifier's own.
 
         Returns:
             A `Prediction`, or where a text may have several classes a `LabelSet`, for a string, a
-            list of them for several, in their order.  Classes without names are numbered from
-            `"0"`.
+            list of them for several, in their order; with `top_k` above 1 a list of so many
+            `Candidate`s in place of each.  Classes without names are numbered from `"0"`.
+
+        Raises:
+            ValueError: `top_k` is more than there are classes, or `min_score` not from 0 to 1.
         """
-        return self.answer_texts(x, batch_size)
+        options = {} if min_score is None else {"min_score": min_score}
+        return self.answer_texts(x, batch_size, top_k=top_k, **options)
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         return super().preprocess_samples(x, self._number(y), sample_weight)
@@ -323,7 +301,7 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         """
         if "num_classes" in kwargs:
             kwargs.setdefault("class_names", None)
-            kwargs.setdefault("thresholds", 0.5)
+            kwargs |= {"thresholds": None, "min_score": None} | kwargs
         return super().from_preset(preset, load_weights, **kwargs)
 
     @classmethod
@@ -332,7 +310,8 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
         # beside the old names, which no longer mean anything.
         names = config.get("class_names")
         if names is not None and len(names) != config["num_classes"]:
-            config = {**config, "class_names": None, "thresholds": 0.5}
+            config = {**config, "class_names": None, "thresholds": None}
+            config["min_score"] = None
         return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
@@ -345,4 +324,5 @@ class SpanBertTextClassifier(SpanBertTask, TextClassifier):
             "dropout": self.dropout,
             "activation": keras.activations.serialize(self.activation),
             "thresholds": list(self.thresholds),
+            "min_score": self.min_score,
         }

@@ -6,32 +6,35 @@ Letters: b batch, s sequence, H hidden, t tags, r rows, p pieces of a row, e ent
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from keras_hub.models import Preprocessor, Task
+from keras_hub.models import Task
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.rows import Rows, with_special_tokens
-from spanbert_tf.data.batching.windows import cut_windows, plan_windows
 from spanbert_tf.data.readers.entities import TaggedText, read_entities
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tag_numbers import legal_moves, numbered_spans, tag_words
 from spanbert_tf.features import TAG_SCORES, TAGS, WORD_STARTS, Feature
 from spanbert_tf.layers.crf import LinearChainCRF
-from spanbert_tf.metrics.entities import entity_scores
+from spanbert_tf.metrics.entities import EntityReport, Span, entity_report, same_entities
+from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.models.text_preprocessor import TextPreprocessor, keep_buckets
+from spanbert_tf.models.token_classifier_preprocessor import SpanBertTokenClassifierPreprocessor
 from spanbert_tf.settings import NOT_BELOW_0, FineTuning, Settings, setting
-from spanbert_tf.tasks.decoders.entities import EntityDecoder
-from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
+from spanbert_tf.tasks.decoders.entities import Entity, EntityDecoder
 
-OVERLAP = 32  # Few entities are longer than half of it.
+__all__ = [
+    "SpanBertTokenClassifier",
+    "SpanBertTokenClassifierPreprocessor",
+    "TokenClassification",
+]
 
 
 @dataclass(frozen=True)
@@ -61,87 +64,6 @@ class EntityColumns(Settings):
     repair_tags: bool = setting(
         False, bool, "take an I- tag that continues nothing for the beginning of an entity"
     )
-
-
-@keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertTokenClassifierPreprocessor(TextPreprocessor, Preprocessor):
-    """Turns texts into what the encoder takes, long ones into windows that overlap.
-
-    Args:
-        tokenizer: A `SpanBertTokenizer`.
-        sequence_length: The most tokens of a row, special tokens counted.
-        overlap: Pieces that neighboring windows of a text share, at most half of a row: entities up
-            to half as long are never cut.  `None`: 32, or half of a short row.
-        buckets: See `TextPreprocessor`.
-        **kwargs: `name` and other arguments of a Keras layer.
-
-    Returns:
-        The encoder's features, and `word_starts`, int32 `[b, s]`.
-
-    Raises:
-        ValueError: `overlap` is more than half of a row.
-    """
-
-    row_settings: ClassVar = ("sequence_length", "overlap")
-    makes_windows: ClassVar = True
-
-    def __init__(
-        self,
-        tokenizer: SpanBertTokenizer,
-        sequence_length: int = 512,
-        overlap: int | None = None,
-        buckets: Sequence[int] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.tokenizer = tokenizer
-        self.sequence_length = sequence_length
-        most = (sequence_length - 2) // 2
-        self.overlap = min(OVERLAP, most) if overlap is None else overlap
-        self.buckets = keep_buckets(buckets)
-        if not 0 <= self.overlap <= most:
-            raise ValueError(
-                f"`overlap` must be from 0 to half of a row without its special tokens, {most}, "
-                f"but is {overlap}."
-            )
-
-    def rows(self, *columns: tf.Tensor) -> Rows:
-        """Makes windows of texts, string `[b]`."""
-        pieces = self.tokenizer.tokenize_with_offsets(columns[0], unit="character")
-        lengths = tf.cast(pieces.token_ids.row_lengths(), tf.int32)
-        windows = plan_windows(lengths, self.sequence_length - 2, self.overlap)
-        # A word ends where its last piece does; a window may cut it.
-        word_of = tf.cumsum(tf.cast(pieces.word_starts.values, tf.int32)) - 1
-        ends = tf.cast(pieces.ends.values, tf.int32)
-        ends = tf.gather(tf.math.segment_max(ends, word_of), word_of)
-        of_pieces = {
-            "starts": pieces.starts.with_values(tf.cast(pieces.starts.values, tf.int32)),
-            "ends": pieces.ends.with_values(ends),
-            "word_starts": pieces.word_starts,
-        }
-        places = {name: cut_windows(of, windows) for name, of in of_pieces.items()}
-        position = tf.ragged.range(windows.begins, windows.ends)
-        of_window = position.value_rowids()
-        owned = (position.values >= tf.gather(windows.owned_begins, of_window)) & (
-            position.values < tf.gather(windows.owned_ends, of_window)
-        )
-        words = places["word_starts"]
-        words = words.with_values(tf.cast(words.values, tf.int32))
-        return Rows(
-            (cut_windows(pieces.token_ids, windows),),
-            windows.texts,
-            tf.size(lengths),
-            inputs={WORD_STARTS: with_special_tokens([words])},
-            places={**places, "owned": position.with_values(owned)},
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sequence_length": self.sequence_length,
-            "overlap": self.overlap,
-            "buckets": self.buckets and list(self.buckets),
-        }
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -251,12 +173,13 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
 
     def columns_of(self, records: Sequence[TaggedText]) -> tuple[Columns, Any]:
         """The texts, and their entities."""
+        known = self.decoder.entity_groups
         for record in records:
             for entity in record.entities:
-                if entity.label not in self.entity_groups:
+                if entity.label not in known:
                     raise DataError(
                         f"{record.path}, line {record.line}: unknown entity type "
-                        f"{entity.label!r}; expected one of {', '.join(self.entity_groups)}."
+                        f"{entity.label!r}; expected one of {', '.join(known)}."
                     )
         return [[record.text for record in records]], [record.entities for record in records]
 
@@ -303,9 +226,24 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
 
     def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
         """Precision, recall and F1 of whole entities, see `metrics.entities`."""
-        gold = [[(e.start, e.end, e.label) for e in record.entities] for record in records]
-        found = [[(e.start, e.end, e.entity_group) for e in answer] for answer in answers]
-        return entity_scores(gold, found, [record.words for record in records])
+        return _report(answers, records).figures()
+
+    def report(self, answers: Sequence[Any], records: Sequence[Any]) -> Report:
+        """Each type of entities."""
+        return _report(answers, records).by_type()
+
+    @classmethod
+    def gold_of(cls, record: TaggedText) -> list[dict[str, Any]]:
+        """The entities, as answers name their fields."""
+        return [
+            {"entity_group": label, "word": record.text[start:end], "start": start, "end": end}
+            for start, end, label in _gold(record)
+        ]
+
+    @classmethod
+    def is_right(cls, answer: Sequence[Entity], record: TaggedText) -> bool:
+        """Whether all entities were found, and no others."""
+        return same_entities(_gold(record), _found(answer), record.words)
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The tags and their probabilities, which the network decides."""
@@ -335,3 +273,16 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
             "crf": self.has_crf,
             "dropout": self.dropout,
         }
+
+
+def _gold(record: TaggedText) -> list[Span]:
+    return [(entity.start, entity.end, entity.label) for entity in record.entities]
+
+
+def _found(answer: Sequence[Entity]) -> list[Span]:
+    return [(entity.start, entity.end, entity.entity_group) for entity in answer]
+
+
+def _report(answers: Sequence[Any], records: Sequence[TaggedText]) -> EntityReport:
+    words = [record.words for record in records]
+    return entity_report([*map(_gold, records)], [*map(_found, answers)], words)

@@ -16,6 +16,7 @@ from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.output_folders import check_outputs, check_places, output_folder
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.tasks import DEFAULT_TASK, task_class
@@ -23,6 +24,7 @@ from spanbert_tf.training.checkpoints import Checkpoint, Interrupted
 from spanbert_tf.training.networks import ADAPTER_FOLDER, make_network, write_network
 from spanbert_tf.training.pretraining.logs import require_tensorboard
 from spanbert_tf.training.splitting import stratified_split
+from spanbert_tf.training.validation import Validation
 
 METRICS_FILE = "metrics.json"
 # What a record says of where it was read.
@@ -55,23 +57,6 @@ class FineTuned:
     validation_size: int
 
 
-class Validation(keras.callbacks.Callback):
-    """Tunes and scores a task after each epoch; callbacks after it find `val_*` in the logs.
-
-    Args:
-        records: What to score it on.
-    """
-
-    def __init__(self, records: Sequence[Any]) -> None:
-        super().__init__()
-        self.records = records
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Scores."""
-        figures = self.model.assess(self.records, tune=True)
-        logs.update({f"val_{name}": value for name, value in figures.items()})
-
-
 def checkpoint_folder(output: str | os.PathLike[str]) -> Path:
     """The folder where a run that writes to `output` keeps its state: `<output>.checkpoint`."""
     output = user_path(output)
@@ -87,6 +72,7 @@ def finetune(
     output: str | os.PathLike[str],
     task: str = DEFAULT_TASK,
     test: Sequence[Any] | None = None,
+    out_of_scope: Columns | None = None,
     saved_model: str | os.PathLike[str] | None = None,
     adapter: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -114,6 +100,8 @@ def finetune(
         output: Preset folder to write.
         task: Name of the task, see `spanbert_tf.tasks.TASKS`.
         test: Records to score the model on, once, at the end.
+        out_of_scope: Columns of texts that belong to no class, as the task's `read_asked` gives
+            them; with the validation data they decide which answers are refused (`min_score`).
         saved_model: Folder of the SavedModel to write of it, such as `saved_models/mine/1`, or
             `None`.
         adapter: Folder of the adapter to write of it, see `save_adapter`, or `None`.  Only with
@@ -154,13 +142,13 @@ def finetune(
         "settings": asdict(settings),
         "encoder": _resolved(encoder),
         "head": head,
-        "records": _digest(train, validation),
+        "records": _digest(train, validation, out_of_scope),
     }
     parts = _hold_out(of, settings, train, validation)
     sizes: dict[str, Any] = {"train_size": len(parts[0]), "validation_size": len(parts[1])}
-    if settings.patience is not None and not parts[1]:
-        raise ValueError("`patience` needs validation data, but there is none.")
-    checkpoint = Checkpoint(checkpoint_folder(output), run, _monitor(of, head, settings, parts[1]))
+    scoring = Validation(parts[1], out_of_scope)
+    monitor = scoring.check(of, head, settings)
+    checkpoint = Checkpoint(checkpoint_folder(output), run, monitor)
     extra = [*callbacks, *_tensorboard(tensorboard)]
     outputs = [user_path(each) for each in (output, saved_model, adapter) if each is not None]
     check_places([*outputs, checkpoint.folder], [encoder])
@@ -172,15 +160,18 @@ def finetune(
             model, identity, settings = make_network(of, settings, encoder, head, len(parts[0]))
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
-            data, *_ = [model.columns_of(part) for part in (*parts, test) if part]
+            data, *_ = [_data_of(model, part) for part in (*parts, test) if part]
             checkpoint.restore(model)
-            if not checkpoint.finished:
-                _train(model, settings, data, parts[1], checkpoint, extra, verbose)
+            trains = not checkpoint.finished
+            if trains:
+                _train(
+                    model, settings, data, [scoring] if parts[1] else [], checkpoint, extra, verbose
+                )
             _check(outputs, encoder, checkpoint, overwrite)
             with checkpoint.kept():
                 _write(checkpoint, {**run, **sizes, "settings": asdict(settings)}, output, adapter)
-                # A resumed run's model has its last weights, but not what was tuned after them.
-                if resume or checkpoint.best_epoch + 1 < len(checkpoint.history):
+                # One that was trained before has its last weights, but not what was tuned by them.
+                if not trains or checkpoint.best_epoch + 1 < len(checkpoint.history):
                     model = of.from_preset(str(output), dtype=settings.dtype)
                 model = merge_lora(model)
                 if saved_model is not None:
@@ -219,29 +210,23 @@ def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
     return of.settings_cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
 
 
-def _monitor(
-    of: type[SpanBertTask], head: dict[str, Any], settings: FineTuning, validation: Sequence[Any]
-) -> Any:
-    """Key of the logs that tells which epoch is best; `None` without validation data."""
-    known = (*of.figures_of(head), "loss")
-    name = (settings.monitor or known[0]).removeprefix("val_")
-    if name not in known:
-        raise ValueError(f"`monitor` must be one of {known}, but is {settings.monitor!r}.")
-    return f"val_{name}" if validation else None
+def _data_of(model: SpanBertTask, records: Sequence[Any]) -> tuple[Any, Any]:
+    """Records as `fit` takes them."""
+    model.check_records(records)
+    return model.columns_of(records)
 
 
 def _train(
     model: Any,
     settings: FineTuning,
     data: tuple[Any, Any],
-    validation: Sequence[Any],
+    scoring: Sequence[keras.callbacks.Callback],
     checkpoint: Checkpoint,
     extra: Sequence[keras.callbacks.Callback],
     verbose: int | str,
 ) -> None:
     """Trains the epochs that the checkpoint has not."""
     columns, y = data
-    scoring = [Validation(validation)] if validation else []
     stopping = _early_stopping(settings, checkpoint)
     model.fit(
         tuple(columns),
@@ -330,12 +315,15 @@ def _resolved(encoder: str | os.PathLike[str]) -> str:
     return str(folder.resolve()) if folder.is_dir() else os.fspath(encoder)
 
 
-def _digest(train: Sequence[Any], validation: Sequence[Any] | None) -> str:
-    """A fingerprint of what is trained and validated on."""
-    parts = [
+def _digest(
+    train: Sequence[Any], validation: Sequence[Any] | None, out_of_scope: Columns | None
+) -> str:
+    """A fingerprint of what is trained, validated and tuned on."""
+    parts: list[Any] = [
         None if records is None else [_contents(record) for record in records]
         for records in (train, validation)
     ]
+    parts += [] if out_of_scope is None else [out_of_scope]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

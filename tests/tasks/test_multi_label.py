@@ -4,6 +4,7 @@ import itertools
 import json
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,27 @@ def test_thresholds_decide(trained: SpanBertTextClassifier, tmp_path: Path):
 def test_thresholds_that_do_not_fit(thresholds: Any):
     with pytest.raises(ValueError, match="`thresholds` must be one number between 0 and 1, or 3"):
         make_classifier(thresholds=thresholds)
+
+
+def test_only_thresholds_that_nobody_gave_are_tuned():
+    texts, labels = make_texts(24)
+    records = [Example(*of, n) for n, of in enumerate(zip(texts, [None] * 24, labels, strict=True))]
+    records = [replace(of, label=tuple(of.label)) for of in records]
+    classifier = make_classifier()
+    assert classifier.thresholds == (0.5, 0.5, 0.5)
+    before = classifier.assess(records)
+    tuned = classifier.assess(records, tune=True)
+    gold = encode_label_sets(records, NAMES) > 0
+    expected = best_thresholds(gold, classifier.predict(texts, verbose=0))
+    assert classifier.thresholds == pytest.approx(tuple(expected))
+    assert classifier.assess(records) == tuned
+    assert tuned["macro_f1"] > before["macro_f1"]
+    given = make_classifier(thresholds=0.5)
+    given.assess(records, tune=True)
+    assert given.thresholds == (0.5, 0.5, 0.5)
+    # A preset's are given.
+    again = SpanBertTextClassifier.from_config(classifier.get_config())
+    assert (again.thresholds, again.tunes_thresholds) == (classifier.thresholds, False)
 
 
 def test_a_data_set_has_rows_of_0_and_1(trained: SpanBertTextClassifier):

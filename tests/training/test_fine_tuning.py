@@ -10,7 +10,12 @@ import keras_hub
 import numpy as np
 import pytest
 
-from spanbert_tf import SpanBertBackbone, SpanBertTextClassifier, SpanBertTokenizer
+from spanbert_tf import (
+    SpanBertBackbone,
+    SpanBertTextClassifier,
+    SpanBertTokenizer,
+    load_task,
+)
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tables import Example
 from spanbert_tf.settings import FineTuning, TextClassification
@@ -112,6 +117,49 @@ def test_writes_a_classifier_that_has_learned(encoder, tmp_path):
     assert kept["settings"]["pooling"] == "mean"
     accuracies = [logs["val_accuracy"] for logs in result.history]
     assert accuracies[result.best_epoch - 1] == max(accuracies)
+
+
+def test_thresholds_are_tuned_kept_and_exported_by_whatever_process(encoder, tmp_path, monkeypatch):
+    """Even by one that finds the training done: the model of the last epoch is not the tuned one."""
+    settings = TextClassification(
+        epochs=2, batch_size=8, learning_rate=5e-3, sequence_length=24, pooling="mean"
+    )
+    sets = {"negative": (), "positive": ("good",)}
+    records = [replace(of, label=sets[of.label]) for of in make_examples(48)]
+    records += [replace(of, label=("rare",)) for of in records[:6]]
+    options = {
+        "encoder": encoder,
+        "output": tmp_path / "preset",
+        "saved_model": tmp_path / "served",
+        "validation": records,
+        "verbose": 0,
+    }
+
+    def full_disk(*arguments, **others):
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "export_task", full_disk)
+        with pytest.raises(OSError, match="no room"):
+            finetune(settings, records, **options)
+    result = finetune(settings, records, **options)
+    assert len(result.history) == 2
+    tuned = SpanBertTextClassifier.from_preset(str(tmp_path / "preset")).thresholds
+    assert all(0 < threshold < 1 for threshold in tuned)
+    assert tuned != (0.5, 0.5)
+    assert result.model.thresholds == load_task(tmp_path / "served").decoder.thresholds == tuned
+    # They are the best there are for what was validated.
+    figures = load_task(tmp_path / "served").assess(records)
+    for name in ("micro_f1", "macro_f1"):
+        assert figures[name] == pytest.approx(result.validation[name])
+    given = finetune(
+        replace(settings, threshold=0.3),
+        records,
+        **{**options, "output": tmp_path / "b"},
+        overwrite=True,
+    )
+    assert given.model.thresholds == (0.3, 0.3)
+    assert given.validation["macro_f1"] <= result.validation["macro_f1"] + 1e-9
 
 
 def test_a_mixed_policy(encoder, tmp_path):

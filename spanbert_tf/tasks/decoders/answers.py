@@ -3,6 +3,7 @@
 Letters: b questions of a batch, r rows, k best spans of a row and answers of a question, n spans.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from spanbert_tf.layers.span_scoring import NEVER
 from spanbert_tf.models.decoding import Decoder
 
 _FIELDS = {"answer": "", "score": -1.0, "start": -1, "end": -1}  # and what is past the last one
+NO_ANSWER_SCORE = "no_answer_score"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class AnswerDecoder(Decoder):
         null_threshold: Log odds that an answer needs not to be "no answer"; `None`: there always is
             an answer in a context that has a piece.  "No answer" comes first then, with its
             probability, and the spans after it.
-        max_answers: The most answers of a question; as many does a SavedModel give.
+        max_answers: The most answers of a question; as many does a SavedModel give, or 2.
         top_k: So many are given: one as an `Answer`, several as a list of them.
 
     Raises:
@@ -118,9 +120,11 @@ class AnswerDecoder(Decoder):
     def serve(
         self, decoded: dict[str, tf.Tensor], rows: Rows, columns: Sequence[tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """`answer`, string, `score`, float32, `start` and `end`, int32, all `[b, k]`.
+        """`answer`, string, `score`, float32, `start` and `end`, int32, all `[b, k]`; one more.
 
-        The best answer comes first; past a question's last one strings are empty and numbers -1.
+        That is `no_answer_score`, float32 `[b]`, the probability that there is none.  The best
+        answer comes first, k is 2 at least; past a question's last one strings are empty and
+        numbers -1.
         """
         count = tf.size(columns[1])
         found = tf.where(decoded[ANSWER_SCORES.name] > NEVER / 2)
@@ -157,13 +161,14 @@ class AnswerDecoder(Decoder):
         width = tf.cast(tf.reduce_max(ends, axis=0) + 1, tf.int64)
         keys = (tf.cast(record, tf.int64) * width + tf.cast(starts, tf.int64)) * width
         unique, number = tf.unique(keys + tf.cast(ends, tf.int64))
+        most = max(self.max_answers, 2)
         firsts = tf.math.unsorted_segment_min(tf.range(tf.size(number)), number, tf.size(unique))
         by_record = tf.RaggedTensor.from_value_rowids(
             firsts,
             tf.gather(tf.cast(record, tf.int64), firsts),
             tf.cast(count, tf.int64),
             validate=False,
-        )[:, : self.max_answers]
+        )[:, :most]
         record, starts, ends, scores = (
             tf.gather(of, by_record.values) for of in (record, starts, ends, scores)
         )
@@ -171,25 +176,37 @@ class AnswerDecoder(Decoder):
             tf.gather(columns[1], record), starts, ends - starts, unit="UTF8_CHAR"
         )
         values = {"answer": text, "score": scores, "start": starts, "end": ends}
-        return {
-            name: by_record.with_values(values[name]).to_tensor(
-                padding, shape=[None, self.max_answers]
-            )
+        served = {
+            name: by_record.with_values(values[name]).to_tensor(padding, shape=[None, most])
             for name, padding in _FIELDS.items()
         }
+        return {**served, NO_ANSWER_SCORE: tf.exp(-shift) / total}
 
     def served(self, outputs: dict[str, np.ndarray]) -> list[Any]:
-        """The answers of each question."""
-        return self._as_asked(
+        """The answers of each question.
+
+        Raises:
+            ValueError: No answer shall come first, whatever the odds, and the export is of a
+                version that did not tell its probability.
+        """
+        found = [
             [
-                [
-                    Answer(text.decode(), float(score), int(start), int(end))
-                    for text, score, start, end in zip(*row, strict=True)
-                    if start >= 0
-                ][: self.top_k]
-                for row in zip(*(outputs[name] for name in _FIELDS), strict=True)
+                Answer(text.decode(), float(score), int(start), int(end))
+                for text, score, start, end in zip(*row, strict=True)
+                if start >= 0
             ]
-        )
+            for row in zip(*(outputs[name] for name in _FIELDS), strict=True)
+        ]
+        if self.null_threshold == math.inf:
+            if NO_ANSWER_SCORE not in outputs:
+                raise ValueError(
+                    "the SavedModel does not tell how likely there is no answer: export its preset "
+                    "again"
+                )
+            for number, none in enumerate(outputs[NO_ANSWER_SCORE]):
+                spans = [answer for answer in found[number] if answer.end]
+                found[number] = [Answer("", float(none), 0, 0), *spans]
+        return self._as_asked([answers[: self.top_k] for answers in found])
 
     def _as_asked(self, found: list[list[Answer]]) -> list[Any]:
         return [answers[0] for answers in found] if self.top_k == 1 else found

@@ -4,7 +4,7 @@ Letters: b texts of a batch, r rows, c classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.features import PROBABILITIES
+from spanbert_tf.metrics.reports import NONE_OF_THESE
 from spanbert_tf.models.decoding import Decoder
 
 
@@ -20,17 +21,34 @@ class Prediction:
     """The answer for one text that has one class.
 
     Attributes:
-        label: Name of the most probable class.
-        score: Its probability, 0 to 1.
+        label: Name of the most probable class; `None` where that is less probable than an answer
+            needs to be.
+        score: The probability of the most probable class, 0 to 1.
         probabilities: The probability of each class by name, in the order of the classes.
     """
 
-    label: str
+    label: str | None
     score: float
     probabilities: dict[str, float]
 
     def __str__(self) -> str:
-        return f"{self.label}  {self.score:.3f}"
+        return f"{self.label or NONE_OF_THESE}  {self.score:.3f}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the most probable classes of a text.
+
+    Attributes:
+        label: Its name; `None` where the first is less probable than an answer needs to be.
+        score: Its probability, 0 to 1; of `None` that of the first.
+    """
+
+    label: str | None
+    score: float
+
+    def __str__(self) -> str:
+        return f"{self.label or NONE_OF_THESE}  {self.score:.3f}"
 
 
 @dataclass(frozen=True)
@@ -58,10 +76,28 @@ class ClassDecoder(Decoder):
         class_names: Names of the classes, in the order of their probabilities.
         thresholds: The probability from which a text has each class, of classes that do not exclude
             one another.  `None`: they do.
+        top_k: So many of the most probable classes are told: 1 as a `Prediction` or a `LabelSet`,
+            more as a list of `Candidate`s.
+        min_score: The probability that the most probable class needs, else the text has none of
+            them: the label, or the first of several candidates, is `None`.  `None`: it needs none.
+
+    Raises:
+        ValueError: `top_k` is not from 1 to the number of classes, `min_score` is not from 0 to 1,
+            or there are thresholds, by which a text may have no class, and a `min_score`.
     """
 
     class_names: tuple[str, ...]
     thresholds: tuple[float, ...] | None = None
+    top_k: int = 1
+    min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top_k <= len(self.class_names):
+            raise ValueError(
+                f"`top_k` must be from 1 to {len(self.class_names)}, the number of classes, but is "
+                f"{self.top_k}."
+            )
+        check_min_score(self.min_score, self.thresholds)
 
     def answers(
         self, decoded: dict[str, Any], rows: Rows | None, columns: Sequence[Sequence[str]]
@@ -69,14 +105,28 @@ class ClassDecoder(Decoder):
         """One `Prediction` a text, or with thresholds a `LabelSet`, of float32 `[r, c]`."""
         return [self._answer(row) for row in decoded[PROBABILITIES.name]]
 
-    def _answer(self, row: np.ndarray) -> Prediction | LabelSet:
+    def anew(self, answers: Sequence[Any]) -> list[Any]:
+        """The answers that this decoder makes where another one made these of the same numbers."""
+        # As float32, which they were.
+        return [
+            self._answer(np.array([*answer.probabilities.values()], np.float32))
+            for answer in answers
+        ]
+
+    def _answer(self, row: np.ndarray) -> Prediction | LabelSet | list[Candidate]:
+        best = row.max()
+        is_none = self.min_score is not None and best < np.float32(self.min_score)
+        order = np.argsort(-row, kind="stable")
+        if self.top_k > 1:
+            first = [Candidate(None, float(best))] if is_none else []
+            others = [Candidate(self.class_names[of], float(row[of])) for of in order[: self.top_k]]
+            return [*first, *others][: self.top_k]
         probabilities = dict(zip(self.class_names, row.tolist(), strict=True))
         if self.thresholds is None:
-            label = max(probabilities, key=probabilities.__getitem__)
-            return Prediction(label, probabilities[label], probabilities)
+            label = None if is_none else self.class_names[order[0]]
+            return Prediction(label, float(best), probabilities)
         # As the graph compares them.
         is_there = row >= np.asarray(self.thresholds, np.float32)
-        order = np.argsort(-row, kind="stable")
         labels = tuple(self.class_names[number] for number in order if is_there[number])
         return LabelSet(labels, probabilities)
 
@@ -87,15 +137,20 @@ class ClassDecoder(Decoder):
 
         Returns:
             `probabilities`, float32 `[b, c]`; and `label`, string `[b]`, with `score`, float32
-            `[b]`.  With thresholds instead `labels`, string `[b, c]`: the names of the classes that
-            a text has, the most probable first, then empty strings.
+            `[b]`; the label is empty where the score is below `min_score`.  With thresholds instead
+            `labels`, string `[b, c]`: the names of the classes that a text has, the most probable
+            first, then empty strings.
         """
         probabilities = decoded[PROBABILITIES.name]
         names = tf.constant(self.class_names)
         if self.thresholds is None:
+            label, score = tf.argmax(probabilities, axis=-1), tf.reduce_max(probabilities, axis=-1)
+            label = tf.gather(names, label)
+            if self.min_score is not None:
+                label = tf.where(score < tf.constant(self.min_score, tf.float32), "", label)
             return {
-                "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-                "score": tf.reduce_max(probabilities, axis=-1),
+                "label": label,
+                "score": score,
                 PROBABILITIES.name: probabilities,
             }
         ordered = tf.argsort(probabilities, axis=-1, direction="DESCENDING", stable=True)
@@ -111,14 +166,15 @@ class ClassDecoder(Decoder):
         return self.answers({PROBABILITIES.name: outputs[PROBABILITIES.name]}, None, ())
 
     def to_json(self) -> dict[str, Any]:
-        """The fields; thresholds where there are any."""
-        fields = super().to_json()
-        return fields if self.thresholds else {"class_names": fields["class_names"]}
+        """The fields that are not as they are by default."""
+        defaults = asdict(ClassDecoder(self.class_names))
+        fields = {n: x for n, x in super().to_json().items() if x != defaults[n]}
+        return {"class_names": self.class_names, **fields}
 
 
 def numbers_of(answers: Sequence[Prediction], class_names: Sequence[str]) -> np.ndarray:
-    """The classes that answers name: int `[n]`."""
-    numbers = {name: number for number, name in enumerate(class_names)}
+    """The classes that answers name: int `[n]`; -1 where one has none."""
+    numbers = {name: number for number, name in enumerate(class_names)} | {None: -1}
     return np.array([numbers[answer.label] for answer in answers])
 
 
@@ -143,6 +199,23 @@ def threshold_of_each(thresholds: float | Sequence[float], num_classes: int) -> 
             f"{thresholds!r:.200}."
         )
     return tuple(listed)
+
+
+def check_min_score(min_score: float | None, thresholds: Any) -> None:
+    """Checks the probability that an answer needs.
+
+    Raises:
+        ValueError: It is not from 0 to 1, or there are thresholds too.
+    """
+    if min_score is None:
+        return
+    if thresholds is not None:
+        raise ValueError(
+            "`min_score` is for classes that exclude one another; where a text may have several, "
+            "`thresholds` say whether it has none."
+        )
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"`min_score` must be from 0 to 1, or None, but is {min_score!r}.")
 
 
 def checked_number(num_classes: int | None, class_names: Sequence[str] | None) -> int:

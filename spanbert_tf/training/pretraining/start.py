@@ -43,14 +43,21 @@ def load_pretrainer(
     if found.kind is Kind.SIZE:
         return _new_pretrainer(settings, found.path, user_path(corpus), manifest)
     pretrainer = _trained_pretrainer(settings, found)
-    length = manifest.settings.sequence_length
-    if length > pretrainer.backbone.max_sequence_length and not pretrainer.backbone.long_positions:
-        raise ValueError(
-            f"{corpus} has blocks of up to {length} tokens, but {found.source} has positions for "
-            f"{pretrainer.backbone.max_sequence_length}: prepare it with "
-            f"--sequence-length {pretrainer.backbone.max_sequence_length}."
-        )
+    check_length(pretrainer, corpus, found.source)
     return pretrainer
+
+
+def check_length(
+    pretrainer: SpanBertPretrainer, corpus: str | os.PathLike[str], source: str
+) -> None:
+    """Refuses a corpus whose blocks are longer than the encoder has positions."""
+    length = read_manifest(corpus).settings.sequence_length
+    positions = pretrainer.backbone.max_sequence_length
+    if length > positions and not pretrainer.backbone.long_positions:
+        raise ValueError(
+            f"{corpus} has blocks of up to {length} tokens, but {source} has positions for "
+            f"{positions}: prepare it with --sequence-length {positions}."
+        )
 
 
 def _heads(settings: Pretraining) -> dict[str, Any]:
@@ -106,6 +113,56 @@ def _check_heads(pretrainer: SpanBertPretrainer, heads: dict[str, Any], where: s
             )
 
 
+def masked_batches(
+    settings: Pretraining,
+    corpus: str | os.PathLike[str],
+    pretrainer: SpanBertPretrainer,
+    shards: slice,
+    part: tuple[int, int] = (0, 1),
+    skip_bad_shards: bool = False,
+) -> PretrainingBatches:
+    """Makes the masked batches of some shards of a corpus.
+
+    Args:
+        settings: How rows are made and masked.
+        corpus: The prepared corpus.
+        pretrainer: Its tokenizer is the corpus's.
+        shards: See `PretrainingBatches`.
+        part: See `PretrainingBatches`.
+        skip_bad_shards: See `PretrainingBatches`.
+
+    Raises:
+        DataError, ValueError: See `PretrainingBatches`.
+    """
+    tokenizer = pretrainer.preprocessor.tokenizer
+    batches = PretrainingBatches(
+        corpus,
+        token_budget=settings.token_budget,
+        num_buckets=settings.num_buckets,
+        packing=settings.rows == "packed",
+        seed=settings.seed,
+        shards=shards,
+        shards_in_memory=settings.shards_in_memory,
+        part=part,
+        tokenizer=tokenizer,
+        skip_bad_shards=skip_bad_shards,
+    )
+    masking = SpanMasking(
+        tokenizer.vocabulary_size(),
+        tokenizer.mask_token_id,
+        tokenizer.special_token_ids,
+        scheme=settings.scheme,
+        budget=settings.budget,
+        p=settings.p,
+        max_words=settings.max_words,
+        replacement=settings.replacement,
+        random_token_weights=batches.piece_counts,
+        max_targets=pretrainer.max_targets,
+    )
+    batches.transform = lambda features, seeds: masking(features, seed=seeds)
+    return batches
+
+
 def make_batches(
     settings: Pretraining,
     corpus: str | os.PathLike[str],
@@ -119,35 +176,10 @@ def make_batches(
         DataError, ValueError: See `PretrainingBatches`.
         ValueError: All shards would be held out.
     """
-    tokenizer = pretrainer.preprocessor.tokenizer
 
     def read(shards: slice) -> PretrainingBatches:
-        batches = PretrainingBatches(
-            corpus,
-            token_budget=settings.token_budget,
-            num_buckets=settings.num_buckets,
-            packing=settings.rows == "packed",
-            seed=settings.seed,
-            shards=shards,
-            shards_in_memory=settings.shards_in_memory,
-            part=(workers.index, workers.count),
-            tokenizer=tokenizer,
-            skip_bad_shards=skip_bad_shards,
-        )
-        masking = SpanMasking(
-            tokenizer.vocabulary_size(),
-            tokenizer.mask_token_id,
-            tokenizer.special_token_ids,
-            scheme=settings.scheme,
-            budget=settings.budget,
-            p=settings.p,
-            max_words=settings.max_words,
-            replacement=settings.replacement,
-            random_token_weights=batches.piece_counts,
-            max_targets=pretrainer.max_targets,
-        )
-        batches.transform = lambda features, seeds: masking(features, seed=seeds)
-        return batches
+        part = (workers.index, workers.count)
+        return masked_batches(settings, corpus, pretrainer, shards, part, skip_bad_shards)
 
     held_out = settings.validation_shards
     if not held_out:

@@ -1,0 +1,179 @@
+"""What each task says of itself; its file says no more.
+
+Letters: n records.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.tables import read_texts, text_columns_of
+from spanbert_tf.features import Feature
+from spanbert_tf.metrics.reports import Report
+from spanbert_tf.models.decoding import Decoder
+from spanbert_tf.models.text_batches import Columns
+from spanbert_tf.settings import AskedColumns, Asking, FineTuning
+
+
+class TaskDefinition:
+    """The names that a task gives its own meaning.
+
+    What is said to need `decoder` alone asks nothing else of `self`, so that exports, which have no
+    network in Keras, have it too: see `export.text_task.TextTask`.
+
+    Attributes:
+        task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
+        verb: The method by which people ask it.  Of the task it needs `answer_texts` and `decoder`
+            alone, so that exports have it too.
+        asking_cls: What else they may say: arguments of that method, options of `predict`.
+        settings_cls: How it is fine-tuned.
+        reading_cls: How its files are read: options of `read`.
+        extra_inputs: What the network takes beside the encoder's features.
+        signatures: Names of the texts that each signature of a SavedModel takes.
+        asked: Names of the texts that the verb takes, each an argument.
+        blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
+            they may be empty.
+        decoder_cls: The class of `decoder`.
+        decoded: What `decode` gives: numbers from which a decoder makes answers.
+        figures: The figures that `score` gives; the first tells which epoch is best.
+    """
+
+    task: ClassVar[str]
+    verb: ClassVar[str]
+    asking_cls: ClassVar[type[Asking]] = Asking
+    settings_cls: ClassVar[type[FineTuning]]
+    reading_cls: ClassVar[type]
+    extra_inputs: ClassVar[tuple[Feature, ...]] = ()
+    signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
+    asked: ClassVar[tuple[str, ...]] = ("text",)
+    blank: ClassVar[tuple[str, ...] | None] = None
+    decoder_cls: ClassVar[type[Decoder]]
+    decoded: ClassVar[tuple[Feature, ...]]
+    figures: ClassVar[tuple[str, ...]]
+
+    # What a task says of its data.
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[Any]:
+        """Reads records to train on or to be scored with; an error names file and line."""
+        raise NotImplementedError
+
+    @classmethod
+    def head_arguments(cls, records: Sequence[Any], settings: Any) -> dict[str, Any]:
+        """What training data and settings decide: arguments of the class, as JSON can hold them."""
+        raise NotImplementedError
+
+    @classmethod
+    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
+        """The figures that `score` gives of such a head, see `head_arguments`."""
+        return cls.figures
+
+    @classmethod
+    def preprocessor_arguments(cls, settings: Any) -> dict[str, Any]:
+        """What settings decide of the preprocessor."""
+        return {"sequence_length": settings.sequence_length}
+
+    @classmethod
+    def strata(cls, records: Sequence[Any]) -> np.ndarray:
+        """Numbers of the kinds of records that each part of the data shall have its share of."""
+        return np.zeros(len(records), np.int32)
+
+    def columns_of(self, records: Sequence[Any]) -> tuple[Columns, Any]:
+        """The texts of records, and what is right of them, as `fit` takes both.
+
+        It needs `decoder` alone.
+        """
+        raise NotImplementedError
+
+    def check_records(self, records: Sequence[Any]) -> None:
+        """Refuses records that the preprocessor has no room for, by file and line: none."""
+
+    def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
+        """What the network is to learn, of `y` as `fit` takes it."""
+        raise NotImplementedError
+
+    # What a task says of its answers.
+
+    @property
+    def scored_decoder(self) -> Any:
+        """What makes the answers that `score` and `tune` are given; it needs `decoder` alone."""
+        return self.decoder
+
+    def given(self, answers: Sequence[Any]) -> list[Any]:
+        """What people are told where the answers of `scored_decoder` are these.
+
+        It needs `decoder` alone.
+        """
+        return list(answers)
+
+    def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
+        """The figures that `figures_of` lists, by name, of what `scored_decoder` gave.
+
+        It needs `decoder` alone.
+        """
+        raise NotImplementedError
+
+    def report(self, answers: Sequence[Any], records: Sequence[Any]) -> Report:
+        """What is behind the figures of the same; it needs `decoder` alone."""
+        return Report()
+
+    def has_confusions(self) -> bool:
+        """Whether the report tells which label was taken for which; it needs `decoder` alone."""
+        return False
+
+    @classmethod
+    def gold_of(cls, record: Any) -> Any:
+        """What is right of a record, as JSON can hold it."""
+        raise NotImplementedError
+
+    @classmethod
+    def is_right(cls, answer: Any, record: Any) -> bool:
+        """Whether an answer that people are told is right, all of it."""
+        raise NotImplementedError
+
+    def tune(self, answers: Sequence[Any], records: Sequence[Any]) -> None:
+        """Chooses on validation data what gradients do not teach, such as a threshold: nothing."""
+
+    @classmethod
+    def rejects(cls, head: dict[str, Any]) -> bool:
+        """Whether answers of such a head may be refused: of texts that belong to no class."""
+        return False
+
+    def rejection(self, answers: Sequence[Any], outside: Sequence[Any]) -> dict[str, float]:
+        """How well scores tell texts that belong to no class; it needs `decoder` alone.
+
+        Args:
+            answers: What `scored_decoder` made of texts that belong to a class.
+            outside: Answers for texts that belong to none.
+        """
+        raise ValueError(f"no text is out of scope for {self.task}; only for text-classification")
+
+    def tune_rejection(self, answers: Sequence[Any], outside: Sequence[Any]) -> None:
+        """Chooses, of the same, which answers are refused."""
+        raise NotImplementedError
+
+    @classmethod
+    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+        """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
+        return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
+
+    # What a task says of its network.
+
+    def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+        """Turns the network's outputs into the numbers that `decoded` lists, by `keras.ops` alone.
+
+        Keras, SavedModel and LiteRT share it.
+        """
+        raise NotImplementedError
+
+    @property
+    def decoder(self) -> Any:
+        """What makes answers of these numbers."""
+        raise NotImplementedError
+
+    def compile_defaults(self) -> dict[str, Any]:
+        """Loss and metrics where `compile` is told `"auto"`."""
+        return {"loss": None, "metrics": None}
