@@ -17,8 +17,8 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv dev demo test test-fast check lint types imports format notebook peers bench \
-	bench-quick wheel-check clean
+.PHONY: help venv dev demo test test-fast check lint types imports docs format notebook peers \
+	bench bench-quick wheel-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -60,7 +60,7 @@ test: check ## checks, then every test with branch coverage, a process for each 
 test-fast: dev ## the tests that take less than five seconds each
 	$(PYTEST) -m 'not slow'
 
-check: lint types imports ## format, lint, types and the direction of imports
+check: lint types imports docs ## format, lint, types, the direction of imports, the API pages
 
 lint: dev
 	$(BIN)/ruff format --check .
@@ -71,6 +71,12 @@ types: dev
 
 imports: dev
 	$(BIN)/lint-imports
+
+docs: build/docs/index.html ## API pages from the docstrings, in build/docs; a warning is an error
+
+API_SOURCES := $(wildcard docs/api/*) $(shell find spanbert_tf -name '*.py')
+build/docs/index.html: $(API_SOURCES) | $(VENV)/.dev-installed
+	$(BIN)/python docs/api/make_pages.py $(@D)
 
 format: dev ## rewrites the sources in the project's format
 	$(BIN)/ruff format .

@@ -68,12 +68,12 @@ class SpanBertBackbone(Backbone):
         dtype: dtype or dtype policy, such as `"mixed_bfloat16"`.
         **kwargs: `name`, `trainable`.
 
-    Inputs, a dictionary:
+    Inputs:
         token_ids: int32 `[b, s]`.
         segment_ids: int32 `[b, s]`.
         padding_mask: int32 `[b, s]`, 1 at a token.
 
-    Outputs, a dictionary:
+    Outputs:
         sequence_output: float `[b, s, H]`.
         pooled_output: float `[b, H]`.
 
