@@ -71,7 +71,7 @@ def coreference_scores(
             )
         for name, counts in _count(key, response).items():
             totals[name] += counts
-    figures = {}
+    figures: dict[str, float] = {}
     for name, counts in totals.items():
         figures |= _blanc_figures(counts) if name == "blanc" else _figures(name, *counts)
     conll = sum(figures[f"{name}_f1"] for name in AVERAGED) / len(AVERAGED)
@@ -82,7 +82,7 @@ def _spans(role: str, number: int, clusters: Clusters, singletons: bool) -> list
     """Checks and copies clusters, without those that do not count."""
     copied = []
     for cluster in clusters:
-        mentions = [tuple(mention) for mention in cluster]
+        mentions: list[Any] = [tuple(mention) for mention in cluster]
         for mention in mentions:
             if len(mention) != 2 or not 0 <= mention[0] < mention[1]:
                 raise ValueError(

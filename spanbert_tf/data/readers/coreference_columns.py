@@ -23,7 +23,8 @@ from spanbert_tf.data.readers.lines import DataError, quote, read_lines
 
 Mention = tuple[int, int, int]  # two borders, and the line where it is given
 
-_BEGIN = re.compile(r"#\s*begin document\s*(?:\((?P<name>.*)\);\s*part\s+(?P<part>\d+)|(.*))")
+_BEGIN = re.compile(r"#\s*begin document\s*(?P<name>.*)")
+_NAME_AND_PART = re.compile(r"\((?P<name>.*)\);?\s*(?:part\s+(?P<part>\d{1,9}))?\s*")
 _END = re.compile(r"#\s*end document")
 _BRACKET = re.compile(r"\((?P<opened>[^()|]+)(?P<closes>\))?|(?P<closed>[^()|]+)\)")
 _GUM_ENTITY = re.compile(r"[^-]+-(\d+)(?:-.*)?")  # `person-2-Noam_Chomsky`
@@ -72,9 +73,7 @@ def read_word_documents(path: Path) -> Iterator[WordDocument]:
         if begin := _BEGIN.match(text):
             if document is not None:
                 raise DataError(f"{where}: {document.name!r}, begun above, has no `#end document`.")
-            name = begin["name"]
-            name = begin[3].strip() if name is None else f"{name}_{int(begin['part'])}"
-            document = _Reading(name, number)
+            document = _Reading(_name(begin["name"]), number)
         elif _END.match(text):
             if document is None:
                 raise DataError(f"{where}: no document begins above this end of one.")
@@ -94,6 +93,14 @@ def read_word_documents(path: Path) -> Iterator[WordDocument]:
             f"{path}, line {document.line}: {document.name!r} has no `#end document`; the file may "
             "be cut off."
         )
+
+
+def _name(text: str) -> str:
+    """`(nw/ann); part 000` -> `nw/ann_0`, as `doc_key` is in files of coref."""
+    match = _NAME_AND_PART.fullmatch(text)
+    if match is None:
+        return text.strip()
+    return f"{match['name']}_{int(match['part'])}" if match["part"] else match["name"]
 
 
 @dataclass
