@@ -27,6 +27,10 @@ def add_settings(command: Any, settings_class: type, title: str = "settings") ->
     for field in fields(settings_class):
         kind, explanation = field.metadata["type"], field.metadata["help"]
         flag = f"--{field.name.replace('_', '-')}"
+        if kind is bool and field.default is None:
+            both = argparse.BooleanOptionalAction
+            group.add_argument(flag, action=both, help=explanation)
+            continue
         if kind is bool:
             group.add_argument(flag, action="store_true", help=explanation)
             continue

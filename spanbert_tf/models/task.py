@@ -98,6 +98,11 @@ class SpanBertTask(TextBatches, EncoderTask):
         return cls(backbone, preprocessor=preprocessor, **head)
 
     @classmethod
+    def rows_an_epoch(cls, records: int, settings: Any) -> int:
+        """How many rows of so many records an epoch has: the learning rate goes by it."""
+        return records
+
+    @classmethod
     def strata(cls, records: Sequence[Any]) -> np.ndarray:
         """Numbers of the kinds of records that each part of the data shall have its share of."""
         return np.zeros(len(records), np.int32)
@@ -294,7 +299,7 @@ class SpanBertTask(TextBatches, EncoderTask):
         columns = tuple(tf.ensure_shape(column, [None]) for column in columns)
         rows = self.preprocessor.rows(*columns)
         features = self.preprocessor.pack(rows)
-        if self.preprocessor.makes_windows:
+        if self.preprocessor.makes_windows or self.preprocessor.has_long_rows:
             decoded = in_steps(self._decode_features, features, self.decoded)
         else:
             decoded = self._decode_features(features)

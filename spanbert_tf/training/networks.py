@@ -24,7 +24,7 @@ def make_network(
     settings: FineTuning,
     encoder: str | os.PathLike[str],
     head: dict[str, Any],
-    rows: int,
+    records: int,
 ) -> tuple[Any, EncoderIdentity | None]:
     """Loads an encoder and puts a new head on it, ready to train.
 
@@ -33,7 +33,7 @@ def make_network(
         settings: How it is trained.
         encoder: Any handle of an encoder.
         head: What the training data decides, see `SpanBertTask.head_arguments`.
-        rows: Number of records to train on.
+        records: How many there are to train on.
 
     Returns:
         The compiled task; and with `settings.lora_rank`, which adapts the encoder, what it was
@@ -48,6 +48,7 @@ def make_network(
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
     model = of.with_new_head(backbone, tokenizer, head, settings)
+    rows = of.rows_an_epoch(records, settings)
     steps = -(-rows // settings.batch_size) * settings.epochs
     schedule = WarmUpLinearDecay(
         settings.learning_rate, steps, round(settings.warmup_proportion * steps)
