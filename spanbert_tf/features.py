@@ -4,7 +4,7 @@ Pipelines pad with `pad_value`, models make their `keras.Input`s from `name` and
 name their signatures after them, and tests read all of it.
 
 Letters: b batch, s sequence, H hidden, c classes, g given spans, t masked pieces of a row, p spans
-of a row, m pieces of a span.
+of a row, m pieces of a span or mentions of a row, n candidates of a row.
 """
 
 from dataclasses import dataclass
@@ -67,6 +67,24 @@ ANSWER_SCORES = Feature(
 )
 NO_ANSWER_SCORES = Feature(
     "no_answer_scores", "float32", "b", None, "log probability of no answer in the window"
+)
+
+# Mentions of a text and what each refers to.  Candidates are all that may be one, the best of each
+# part of the text; past the last one of a row scores are hopeless.
+GOLD_MENTIONS = Feature(
+    "gold_mentions", "int32", "bm3", -1, "first and last token of each mention, and its cluster"
+)
+MENTION_SPANS = Feature(
+    "mention_spans", "int32", "bn2", 0, "first and last piece of each candidate, in order"
+)
+MENTION_SCORES = Feature(
+    "mention_scores", "float32", "bn", -(2 * 10**9), "log odds that a candidate is a mention"
+)
+ANTECEDENTS = Feature(
+    "antecedents", "int32", "bn", -1, "number of the candidate that each is best linked to, or -1"
+)
+LINK_SCORES = Feature(
+    "link_scores", "float32", "bn", -(2 * 10**9), "log odds of that link against none"
 )
 
 # Of rows that hold several blocks, each read as if it stood alone.

@@ -13,6 +13,8 @@ TRAINABLE = ("all", "heads")
 ATTENTIONS = ("dense", "bucketed")
 LONG_POSITIONS = ("restart",)
 QUOTINGS = ("double", "none")
+# Tokens of a text that is read whole: bounds memory, at 35 KB each.
+LONGEST_TEXT = 2**18
 LITERT_WEIGHTS = ("float32", "int8")
 
 
@@ -191,6 +193,49 @@ class TextClassification(FineTuning):
         "probability from which a text has a label, where texts may have several; None: for each "
         "label that of the highest F1 on the validation data",
         Range("above 0 and below 1", lambda x: 0 < x < 1),
+    )
+
+
+@dataclass(frozen=True)
+class CoreferenceResolution(FineTuning):
+    """How a coreference resolver is fine-tuned."""
+
+    epochs: int = setting(8, int, "passes over the training texts", at_least(1))
+    batch_size: int = setting(1, int, "chunks of documents in a training step", at_least(1))
+    learning_rate: float = setting(
+        3e-4, float, "highest learning rate, reached after the warm-up", ABOVE_0
+    )
+    head_learning_rate: float | None = setting(
+        1e-3, float, "that of the new head; None: the encoder's", ABOVE_0
+    )
+    sequence_length: int = setting(
+        LONGEST_TEXT, int, "most tokens that are read of a text", at_least(3)
+    )
+    attention: str | None = setting(
+        "bucketed",
+        str,
+        "dense, or bucketed for long texts, at a cost linear in their length; None: the encoder's",
+        choices=ATTENTIONS,
+    )
+    long_positions: str | None = setting(
+        "restart",
+        str,
+        "restart: rows may be longer than the encoder has positions, which start again",
+        choices=LONG_POSITIONS,
+    )
+    chunk_length: int = setting(
+        1024, int, "most tokens of a chunk of a document, which is learned at a time", at_least(3)
+    )
+    chunks: int = setting(
+        2, int, "chunks of each document in an epoch, at random places", at_least(1)
+    )
+    max_mention_length: int = setting(32, int, "most word pieces of a mention", at_least(1))
+    window: int = setting(
+        256, int, "candidates before a mention that it may be linked to", at_least(1)
+    )
+    dropout: float = setting(0.3, float, "part of the head's states dropped in training", PART)
+    train_embeddings: bool = setting(
+        False, bool, "also train the encoder's embeddings, which stay as they are without it"
     )
 
 

@@ -31,6 +31,10 @@ def add_settings(
             continue
         kind, explanation = field.metadata["type"], field.metadata["help"]
         flag = _flag(field.name)
+        if kind is bool and field.default is None:
+            both = argparse.BooleanOptionalAction
+            group.add_argument(flag, action=both, help=explanation)
+            continue
         if kind is bool:
             group.add_argument(flag, action="store_true", help=explanation)
             continue

@@ -51,7 +51,7 @@ def export_litert(
     `litert.json`: the task, how rows are made of texts and answers of numbers.
 
     Args:
-        task: A task with a preprocessor and dense attention.
+        task: A task with a preprocessor.
         path: The folder to make.
         weights: `"float32"`, or `"int8"`: a quarter of the size and several times as fast, at a
             loss of accuracy to be measured with your own texts.  Products then round their inputs
@@ -61,8 +61,8 @@ def export_litert(
 
     Raises:
         FileExistsError, OSError: See `output_folder`.
-        ValueError: The task has no preprocessor, bucketed attention, or an activation that gives
-            no probabilities; or `weights` is unknown.
+        ValueError: The task has no preprocessor, or an activation that gives no probabilities; or
+            `weights` is unknown.
     """
     description = description_of(task)
     task = merge_lora(task)
@@ -107,7 +107,7 @@ def export_litert_encoder(
     The folder is that of `export_litert`; the network gives `vectors`, float32 `[b, H]`.
 
     Args:
-        backbone: An encoder with dense attention.
+        backbone: An encoder.
         tokenizer: The tokenizer that belongs to it.
         path: The folder to make.
         pooling: What a text's vector is: see `SpanBertBackbone.pooled_states`.
@@ -116,7 +116,7 @@ def export_litert_encoder(
 
     Raises:
         FileExistsError, OSError: See `output_folder`.
-        ValueError: Bucketed attention; or `pooling` or `weights` is unknown.
+        ValueError: `pooling` or `weights` is unknown.
     """
     backbone = _in_float32(merge_lora(backbone))
     network = keras.Model(backbone.input, backbone.pooled_states(backbone.input, pooling))
@@ -132,11 +132,6 @@ def export_litert_encoder(
 
 def _in_float32(backbone: SpanBertBackbone) -> SpanBertBackbone:
     """The backbone itself, or a copy, as LiteRT computes in float32."""
-    if backbone.attention != "dense":
-        raise ValueError(
-            f"LiteRT needs an encoder of attention='dense', but this one's is "
-            f"{backbone.attention!r}"
-        )
     if backbone.compute_dtype == "float32":
         return backbone
     in_float32 = SpanBertBackbone.from_config({**backbone.get_config(), "dtype": "float32"})

@@ -212,8 +212,10 @@ def _network(
     description: dict[str, Any],
 ) -> _Network:
     settings = description["preprocessor"]
-    # LiteRT takes any shape, so a batch is as long as its longest row.
-    lengths = range(1, settings["sequence_length"] + 1)
+    # LiteRT takes any shape, so a batch is as long as its longest row; of long rows the class's own
+    # lengths are near enough, where all of them would be a list of hundreds of thousands.
+    longest = settings["sequence_length"]
+    lengths = None if preprocessor_cls.has_long_rows else range(1, longest + 1)
     return _Network(run, preprocessor_cls(tokenizer, buckets=lengths, **settings))
 
 

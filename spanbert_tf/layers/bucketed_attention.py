@@ -123,13 +123,14 @@ class BucketedSelfAttention(MultiHeadSelfAttention):
         Keys and values stay in their blocks: laying them out by heads would copy them all.
         """
         batch, m, heads, k, _ = blocks
-        query = ops.reshape(query, blocks)[:, :1, :, 0, :, None]  # [b, 1, h, d, 1]
+        query = ops.expand_dims(ops.reshape(query, blocks)[:, :1, :, 0, :], 4)  # [b, 1, h, d, 1]
         query = query * ops.cast(self.head_dim**-0.5, query.dtype)
         scores = ops.matmul(ops.reshape(key, blocks), query)  # [b, m, h, k, 1]
         scores = ops.reshape(ops.transpose(scores[..., 0], (0, 2, 1, 3)), (batch, heads, 1, m * k))
-        probabilities = self.probabilities(scores, bias[:, None, None], training)
+        probabilities = self.probabilities(scores, ops.expand_dims(bias, (1, 2)), training)
         shares = ops.transpose(ops.reshape(probabilities, (batch, heads, m, k)), (0, 2, 1, 3))
-        mixed = ops.matmul(shares[..., None, :], ops.reshape(value, blocks))  # [b, m, h, 1, d]
+        shares = ops.expand_dims(shares, 3)
+        mixed = ops.matmul(shares, ops.reshape(value, blocks))  # [b, m, h, 1, d]
         return ops.cast(ops.sum(ops.cast(mixed, bias.dtype), axis=1), value.dtype)
 
     def _window(self, x: Any, blocks: tuple) -> Any:
@@ -138,8 +139,9 @@ class BucketedSelfAttention(MultiHeadSelfAttention):
         x = ops.reshape(x, blocks)
         parts = [x]
         if self.neighbors:
-            # Around the ends of the text, where the bias masks them.
-            parts = [ops.roll(x, 1, axis=1), x, ops.roll(x, -1, axis=1)]
+            # Around the ends of the text, where the bias masks them.  LiteRT has no `ops.roll`.
+            before = ops.concatenate([x[:, -1:], x[:, :-1]], axis=1)
+            parts = [before, x, ops.concatenate([x[:, 1:], x[:, :1]], axis=1)]
         if self.global_first_token:
             parts.append(ops.broadcast_to(x[:, :1, :, :1], (batch, m, heads, 1, head_dim)))
         x = ops.concatenate(parts, axis=3)
@@ -160,7 +162,7 @@ class BucketedSelfAttention(MultiHeadSelfAttention):
             after = ops.concatenate([bias[:, 1:], end], axis=1)
             parts = [before, bias, after]
         if self.global_first_token:
-            parts.append(ops.broadcast_to(first[:, None], (batch, m, 1)))
+            parts.append(ops.broadcast_to(ops.expand_dims(first, 1), (batch, m, 1)))
         bias = ops.concatenate(parts, axis=2)
         return ops.reshape(bias, (batch * m, 1, 1, self._window_size(k)))
 

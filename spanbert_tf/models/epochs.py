@@ -4,8 +4,6 @@ from typing import Any
 
 import keras
 
-from spanbert_tf.data.batching.pipeline import BucketedBatches
-
 
 class EpochNumber(keras.callbacks.Callback):
     """Tells batches which epoch comes next, so that a resumed run sees the order it would have.
@@ -14,7 +12,7 @@ class EpochNumber(keras.callbacks.Callback):
         batches: What the model is trained on.
     """
 
-    def __init__(self, batches: BucketedBatches) -> None:
+    def __init__(self, batches: Any) -> None:
         super().__init__()
         self.batches = batches
 

@@ -208,7 +208,7 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         columns = tuple(tf.ensure_shape(column, [None]) for column in columns)
         rows = self.preprocessor.rows(*columns)
         features = self.preprocessor.pack(rows)
-        if self.preprocessor.makes_windows:
+        if self.preprocessor.makes_windows or self.preprocessor.has_long_rows:
             decoded = in_steps(self._decode_features, features, self.decoded)
         else:
             decoded = self._decode_features(features)

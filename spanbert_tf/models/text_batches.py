@@ -1,12 +1,13 @@
 """Training and prediction on texts in memory, in batches of like length."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from spanbert_tf.data.batching.packing import concatenate_padded
 from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.models.batch_sources import dataset_of_source, is_batch_source, parts_of_batch
@@ -39,6 +40,8 @@ class TextBatches(_Base):
     Comes before KerasHub's task among the bases of a class, which says by `encode` what rows and
     targets it makes of texts.
     """
+
+    default_batch_size: ClassVar[int] = BATCH_SIZE
 
     def encode(self, columns: Columns, y: Any = None, sample_weight: Any = None) -> Rows:
         """Makes rows of texts, with targets where `y` says what is right."""
@@ -77,7 +80,8 @@ class TextBatches(_Base):
                 strings or of features, with labels: a data set, a generator or a
                 `keras.utils.PyDataset`.
             y: What is right of each text, in the form that the class says.  In a data set numbers.
-            batch_size: Rows in a batch, 32 by default.  Not for data sets.
+            batch_size: Rows in a batch, by default 32, or as many as the class says.  Not for data
+                sets.
             sample_weight: Weights `[texts]`.
             validation_data: `(x, y)`, `(x, y, sample_weight)` or a data set.
             validation_split: The part of the texts, the last ones, to validate on, 0 to 1.
@@ -113,10 +117,8 @@ class TextBatches(_Base):
             if shuffle and seed is None:
                 seed = global_seed()
             order = seed if shuffle else None
-            batch_size = batch_size or BATCH_SIZE
             rows = self.encode(columns, y, sample_weight)
-            num_buckets = int(rows.segments[0].nrows()) // batch_size // BATCHES_A_BUCKET
-            batches = self.batches_of(rows, batch_size, order, max(num_buckets, FEWEST_BUCKETS))
+            batches = self.training_batches(rows, batch_size or self.default_batch_size, order)
             callbacks = with_callback(callbacks, EpochNumber(batches))
             x, y, sample_weight = batches.dataset(), None, None
             batch_size = validation_split = None
@@ -196,6 +198,21 @@ class TextBatches(_Base):
         else:
             outputs = super().predict(batches.dataset(), **kwargs)
         return keras.tree.map_structure(batches.in_row_order, outputs)
+
+    def training_batches(self, rows: Rows, batch_size: int, seed: int | None) -> Any:
+        """Groups rows to train on.
+
+        Args:
+            rows: What `encode` makes, with targets.
+            batch_size: Rows in a batch.
+            seed: Seed of the order.  `None`: the shortest first.
+
+        Returns:
+            What has a `dataset`, of batches with targets, and the number of the `epoch` that comes
+            next in it.
+        """
+        num_buckets = int(rows.segments[0].nrows()) // batch_size // BATCHES_A_BUCKET
+        return self.batches_of(rows, batch_size, seed, max(num_buckets, FEWEST_BUCKETS))
 
     def batches_of(
         self,
@@ -327,13 +344,4 @@ def split_texts(
 
 def _joined(outputs: Sequence[Any]) -> Any:
     """Joins the outputs of batches, the shorter ones padded with 0."""
-
-    def join(*parts: np.ndarray) -> np.ndarray:
-        longest = np.max([part.shape[1:] for part in parts], axis=0)
-        padded = [
-            np.pad(part, [(0, 0), *((0, gap) for gap in longest - part.shape[1:])])
-            for part in parts
-        ]
-        return np.concatenate(padded)
-
-    return keras.tree.map_structure(join, *outputs)
+    return keras.tree.map_structure(lambda *parts: concatenate_padded(parts), *outputs)

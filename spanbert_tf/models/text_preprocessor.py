@@ -60,6 +60,7 @@ class TextPreprocessor(_Base):
     # The arguments that decide what rows are made of texts: LiteRT's models keep them.
     row_settings: ClassVar[tuple[str, ...]] = ("sequence_length",)
     makes_windows: ClassVar[bool] = False  # A record may have several rows.
+    has_long_rows: ClassVar[bool] = False  # Those of a few texts may be too much for one batch.
 
     sequence_length: int
     buckets: tuple[int, ...] | None
@@ -91,6 +92,10 @@ class TextPreprocessor(_Base):
         """Makes rows of strings `[b]`, one string tensor a segment."""
         return Rows.one_each([self.tokenizer.tokenize(column) for column in columns])
 
+    def default_buckets(self) -> Sequence[int]:
+        """Padded lengths where none are given."""
+        return default_buckets(self.sequence_length)
+
     def pack(self, rows: Rows, one_length: bool = False) -> dict[str, tf.Tensor]:
         """Makes a batch of rows.
 
@@ -101,7 +106,7 @@ class TextPreprocessor(_Base):
         Returns:
             The encoder's features, int32 `[b, s]`, and the further inputs that rows have.
         """
-        buckets = self.buckets or default_buckets(self.sequence_length)
+        buckets = self.buckets or self.default_buckets()
         # One length only is a static shape.
         one_length = one_length or min(buckets) >= self.sequence_length
         features = pack_segments(

@@ -13,6 +13,9 @@ TASKS = {
     "token-classification": "spanbert_tf.tasks.token_classifier.SpanBertTokenClassifier",
     "relation-extraction": "spanbert_tf.tasks.relation_extractor.SpanBertRelationExtractor",
     "question-answering": "spanbert_tf.tasks.question_answerer.SpanBertQuestionAnswerer",
+    "coreference-resolution": (
+        "spanbert_tf.tasks.coreference_resolver.SpanBertCoreferenceResolver"
+    ),
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

@@ -40,27 +40,26 @@ class Network(NamedTuple):
 
 def make_network(
     of: type[SpanBertTask],
-    settings: FineTuning,
+    settings: Any,
     encoder: str | os.PathLike[str],
     head: dict[str, Any],
-    rows: int,
+    records: int,
 ) -> Network:
     """Loads an encoder and puts a new head on it, ready to train.
 
     Args:
         of: The task's class.
-        settings: How it is trained.
+        settings: How it is trained, of the task's `settings_cls`.
         encoder: Any handle of an encoder.
         head: What the training data decides, see `SpanBertTask.head_arguments`.
-        rows: Number of records to train on.
-
+        records: How many there are to train on.
     """
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
     identity = None
     if settings.lora_rank is not None:
         identity = identify(encoder, backbone, tokenizer)
-    chosen = choose_settings(settings, backbone.hidden_dim, rows)
+    chosen = choose_settings(settings, backbone.hidden_dim, of.rows_an_epoch(records, settings))
     if chosen != settings:
         _log.info("chosen by the encoder and the data: %s", what_was_chosen(settings, chosen))
     settings = chosen
@@ -69,6 +68,7 @@ def make_network(
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
     model = of.with_new_head(backbone, tokenizer, head, settings)
+    rows = of.rows_an_epoch(records, settings)
     steps = -(-rows // settings.batch_size) * settings.epochs
     schedule = WarmUpLinearDecay(rate, steps, round(settings.warmup_proportion * steps))
     optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)

@@ -18,7 +18,11 @@ from spanbert_tf.export.litert import (
 from spanbert_tf.export.litert_loading import load_litert
 from spanbert_tf.handles import LITERT_FILE, bundled_minilm
 from spanbert_tf.models.answering import FEW_TEXTS
-from spanbert_tf.tasks.text_classifier import Prediction, SpanBertTextClassifier
+from spanbert_tf.tasks.text_classifier import (
+    Prediction,
+    SpanBertTextClassifier,
+    SpanBertTextClassifierPreprocessor,
+)
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 TEXTS = ["A fine film.", "the plot was very, very dull and the music loud", ""]
@@ -178,12 +182,18 @@ def test_unknown_pooling_is_refused(
         export_litert_encoder(backbone, tokenizer, tmp_path / "model", pooling="max")
 
 
-def test_bucketed_attention_is_refused(
+def test_bucketed_attention_is_that_of_keras(
     tmp_path: Path, backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer
 ):
-    bucketed = SpanBertBackbone.from_config({**backbone.get_config(), "attention": "bucketed"})
-    with pytest.raises(ValueError, match="attention='dense', but this one's is 'bucketed'"):
-        export_litert_encoder(bucketed, tokenizer, tmp_path / "model")
+    options = {"attention": "bucketed", "block_size": 4}
+    bucketed = SpanBertBackbone.from_config({**backbone.get_config(), **options})
+    bucketed.set_weights(backbone.get_weights())
+    export_litert_encoder(bucketed, tokenizer, tmp_path / "model")
+    text = " ".join(TEXTS)
+    preprocessor = SpanBertTextClassifierPreprocessor(tokenizer, backbone.max_sequence_length)
+    expected = bucketed.pooled_states(preprocessor([text]), "mean")
+    found = load_litert(tmp_path / "model").encode_text([text])
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-5)
 
 
 def test_classifier_of_features_is_refused(tmp_path: Path, backbone: SpanBertBackbone):

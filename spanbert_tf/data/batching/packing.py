@@ -1,11 +1,12 @@
 """Token segments -> what an encoder takes: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, padded.
 
-Everything here is made of TensorFlow's core operations, so that it may sit in a SavedModel that
+What takes tensors is made of TensorFlow's core operations, so that it may sit in a SavedModel that
 is served where no extra operations are installed.  Letters: b batch, s sequence, n segments.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.features import PADDING_MASK, SEGMENT_IDS, TOKEN_IDS
@@ -136,6 +137,21 @@ def pack_segments(
         SEGMENT_IDS.name: segment_ids,
         PADDING_MASK.name: tf.cast(position < begin, tf.int32),
     }
+
+
+def concatenate_padded(parts: Sequence[np.ndarray], pad_value: float | None = 0) -> np.ndarray:
+    """Joins arrays `[b, ...]` along their first axis, the smaller ones padded at their ends."""
+    largest = np.max([part.shape[1:] for part in parts], axis=0)
+    return np.concatenate(
+        [
+            np.pad(
+                part,
+                [(0, 0), *((0, int(gap)) for gap in largest - part.shape[1:])],
+                constant_values=pad_value or 0,
+            )
+            for part in parts
+        ]
+    )
 
 
 def _as_ragged(segment: tf.RaggedTensor) -> tf.RaggedTensor:

@@ -1,7 +1,7 @@
 """Texts -> batches of encoder features with little padding, as a `tf.data.Dataset`.
 
-Token ids stay in memory (a million take 4 MB).  Each epoch is planned as a whole by
-`bucketing.plan_batches`, in one call, and TensorFlow operations do the rest.
+Token ids stay in memory (a million take 4 MB).  `bucketing.plan_batches` plans each epoch as a
+whole, in one call, and TensorFlow operations do the rest.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from spanbert_tf.data.batching.bucketing import (
     plan_batches,
 )
 from spanbert_tf.data.batching.labels import number_tensor
-from spanbert_tf.data.batching.packing import kept_lengths, pack_segments
+from spanbert_tf.data.batching.packing import concatenate_padded, kept_lengths, pack_segments
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.data.batching.texts import tokenize_texts
 from spanbert_tf.features import LABELS, Feature
@@ -228,8 +228,8 @@ class BucketedBatches:
             specs: Describes them: those with a number for each token are cut to the row's tokens.
 
         Returns:
-            By name, in the order of the rows: an array `[rows, ...]`, or of what has a number for
-            each token a list of `rows` arrays `[tokens]`.
+            By name, in the order of the rows: an array `[rows, ...]`, padded to the largest batch's
+            shape, or of what has a number for each token a list of `rows` arrays `[tokens]`.
 
         Raises:
             ValueError: The batches are shuffled or leave rows out.
@@ -245,7 +245,7 @@ class BucketedBatches:
                 for row, values in zip(plan.rows, in_plan, strict=True):
                     found[spec.name][row] = values[: self.lengths[row]]
             else:
-                found[spec.name] = self.in_row_order(np.concatenate(of_batches))
+                found[spec.name] = self.in_row_order(concatenate_padded(of_batches, spec.pad_value))
         return found
 
     def _ordered_plan(self) -> BatchPlan:

@@ -9,7 +9,6 @@ Each also gzipped.  Which scheme the tags follow is told from all tags of a file
 """
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from spanbert_tf.data.readers.conll import TaggedWords, read_tagged_words
 from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
 from spanbert_tf.data.readers.tables import read_json_lines
 from spanbert_tf.data.readers.tags import Span, TagError, detect_scheme, is_tag, spans_of
+from spanbert_tf.data.readers.words import UNSPACED
 
 JSON_SUFFIXES = (".jsonl", ".json")
 WORD_SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".bioes", ".bmes", ".txt", ".tsv")
@@ -27,12 +27,6 @@ TEXT_KEYS = ("text", "sentence")
 WORD_KEYS = ("tokens", "words", *TEXT_KEYS)
 ENTITY_KEYS = ("entities", "spans", "tags", "ner_tags", "labels", "label")
 TYPE_KEYS = ("label", "type", "entity_group", "entity")
-
-# Scripts that are written without spaces, their punctuation, and the fullwidth forms.
-_UNSPACED = re.compile(
-    r"[\u3000-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
-    r"\U00020000-\U0003ffff]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +123,7 @@ def _with_spans(path: Path, sentences: Sequence[TaggedWords], repair: bool) -> l
     """Makes texts of all of a file's words, and spans of characters of their tags."""
     scheme = detect_scheme(sentence.tags for sentence in sentences)
     words = [word for sentence in sentences for word in sentence.words]
-    are_characters = all(len(word) == 1 for word in words) and any(map(_UNSPACED.match, words))
+    are_characters = all(len(word) == 1 for word in words) and any(map(UNSPACED.match, words))
     texts = []
     for sentence in sentences:
         words_at = None if sentence.text is None else _find_words(sentence.text, sentence.words)
@@ -165,7 +159,7 @@ def _join_words(words: Sequence[str], spaces: bool) -> tuple[str, list[tuple[int
     text = ""
     words_at = []
     for word in words:
-        if spaces and text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(word)):
+        if spaces and text and not (UNSPACED.match(text[-1]) and UNSPACED.match(word)):
             text += " "
         words_at.append((len(text), len(text) + len(word)))
         text += word

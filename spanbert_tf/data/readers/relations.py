@@ -22,6 +22,7 @@ from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.entities import TYPE_KEYS, EntitySpan
 from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
 from spanbert_tf.data.readers.tables import read_json_file, read_json_lines
+from spanbert_tf.data.readers.words import TREEBANK_BRACKETS
 
 # Keys of JSON lines, by what they hold.
 KEYS = {
@@ -35,10 +36,6 @@ NEGATIVE_LABELS = ("no_relation", "Other", "other", "NA", "none", "None")
 
 _MARK = re.compile(r"<(/?)(e[12])(?::([^<>]+))?>")
 _NUMBERED = re.compile(r'(\d+)\t"?(.*?)"?\s*')
-_TREEBANK_BRACKETS = {
-    **{"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]"},
-    **{"-LCB-": "{", "-RCB-": "}"},
-}
 
 Pair = tuple[str, EntitySpan, EntitySpan]  # a text, its head and its tail
 
@@ -306,7 +303,7 @@ def _of_words(record: dict[str, Any]) -> Pair:
     words = record.get("token", record.get("tokens"))
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"expected a list of words under `token`, found {quote(words)}.")
-    words = [_TREEBANK_BRACKETS.get(word, word) for word in words]
+    words = [TREEBANK_BRACKETS.get(word, word) for word in words]
     begins = [0]
     for word in words:
         begins.append(begins[-1] + len(word) + 1)

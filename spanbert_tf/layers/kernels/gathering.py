@@ -27,3 +27,22 @@ def take_positions(x: Any, positions: Any) -> Any:
     first = ops.arange(batch, dtype=positions.dtype)[:, None] * length
     rows = ops.take(ops.reshape(x, (-1, hidden)), ops.reshape(first + positions, (-1,)), axis=0)
     return ops.reshape(rows, (-1, count, hidden))
+
+
+def take_values(x: Any, positions: Any) -> Any:
+    """Picks some values of each row.
+
+    Args:
+        x: `[b, s]`.
+        positions: int `[b, p]`, in `[0, s)`.
+
+    Returns:
+        `[b, p]`, of the dtype of `x`.
+
+    Example:
+        `[[5, 6, 7]]` at `[[2, 0]]` is `[[7, 5]]`.
+    """
+    batch, length = ops.shape(x)
+    first = ops.expand_dims(ops.arange(batch, dtype=positions.dtype) * length, 1)
+    flat = ops.take(ops.reshape(x, (-1,)), ops.reshape(first + positions, (-1,)), axis=0)
+    return ops.reshape(flat, (-1, ops.shape(positions)[1]))
