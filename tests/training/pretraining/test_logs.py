@@ -27,7 +27,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rows", ["padded", "packed"])
 def test_gaps_are_in_texts_of_one_block(corpus: Path, rows: str):
     settings = Pretraining(rows=rows, token_budget=256, validation_shards=0)
-    pretrainer = SimpleNamespace(preprocessor=SimpleNamespace(tokenizer=TOKENIZER))
+    of = SimpleNamespace(tokenizer=TOKENIZER)
+    pretrainer = SimpleNamespace(preprocessor=of, max_targets=20)
     batches, _ = make_batches(settings, corpus, pretrainer, Workers(), skip_bad_shards=False)
     if rows == "packed":
         assert np.diff(batches.plan().row_splits).max() > 2
