@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.settings import AskedColumns
+from spanbert_tf.start_up import import_tensorflow
 
 SOURCE_HELP = (
     "folder of a Keras preset, a Hugging Face or TensorFlow 1 checkpoint or an encoder's "

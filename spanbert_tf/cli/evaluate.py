@@ -18,6 +18,7 @@ from spanbert_tf.cli.arguments import (
 )
 from spanbert_tf.cli.showing import figures_in_a_row
 from spanbert_tf.settings import Pretraining, TextColumns
+from spanbert_tf.start_up import without_info
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 SUMMARY = "score a fine-tuned task on labelled data, or a pretrainer on a corpus"
@@ -113,7 +114,8 @@ def run(arguments: Namespace) -> Evaluated:
     from spanbert_tf.export.task_loading import load_task
 
     _check_files(arguments, found.path)
-    task = load_task(found, trust=arguments.trust)
+    with without_info():
+        task = load_task(found, trust=arguments.trust)
     of = task.task_class
     if arguments.confusions is not None:
         if not task.has_confusions():

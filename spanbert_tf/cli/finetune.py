@@ -14,8 +14,8 @@ from spanbert_tf.cli.arguments import (
     value_of,
 )
 from spanbert_tf.cli.showing import BAR, figures_in_a_row, progress, say
-from spanbert_tf.cli.silence import import_tensorflow
 from spanbert_tf.settings import TextClassification, TextColumns
+from spanbert_tf.start_up import import_tensorflow
 from spanbert_tf.tasks import DEFAULT_TASK, FINE_TUNED_TASKS, task_class
 
 SUMMARY = "fine-tune a task, by default text classification, on your own files"

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from spanbert_tf import __version__
-from spanbert_tf.cli.silence import import_tensorflow
+from spanbert_tf.start_up import import_tensorflow
 
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
 COMMANDS = (

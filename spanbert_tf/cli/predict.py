@@ -13,6 +13,7 @@ from spanbert_tf.cli.arguments import (
 )
 from spanbert_tf.cli.showing import one_line
 from spanbert_tf.settings import AskedColumns
+from spanbert_tf.start_up import without_info
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 SUMMARY = "answer for texts with a fine-tuned task"
@@ -57,7 +58,8 @@ def run(arguments: Namespace) -> list[Answered]:
         arguments.parser.error("give texts as words of the command, or a file with --input")
     from spanbert_tf.export.task_loading import load_task
 
-    task = load_task(arguments.model, trust=arguments.trust)
+    with without_info():
+        task = load_task(arguments.model, trust=arguments.trust)
     of = task.task_class
     columns = _columns(arguments, of)
     asking = settings_from(of.asking_cls, arguments)

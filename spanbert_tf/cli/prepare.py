@@ -12,6 +12,7 @@ from spanbert_tf.atomic_files import user_path
 from spanbert_tf.cli.arguments import add_corpus, add_settings, settings_from
 from spanbert_tf.cli.showing import counted, say
 from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.start_up import import_tensorflow
 
 SUMMARY = "make a corpus to pretrain on: raw text to shards of tokenised blocks"
 EXAMPLE = "spanbert-tf prepare texts/ --vocabulary vocab.txt --output corpus"
@@ -56,6 +57,8 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.tokenization.vocabulary import read_vocabulary
 
     check_places([arguments.output], [*arguments.paths, arguments.vocabulary])
+    if arguments.workers == 1 or arguments.runner:  # Then it is this process that tokenises.
+        import_tensorflow()
     prepare: Any = prepare_corpus
     options: dict[str, Any] = {"workers": arguments.workers, "progress": _show_progress}
     if arguments.runner:

@@ -90,9 +90,14 @@ def make(kind: str, tokenizer: SpanBertTokenizer) -> tuple[Any, list[Any]]:
             make_text_classifier(tokenizer, activation="sigmoid", thresholds=[0.4, 0.5, 0.6]),
             labelled([("x",), (), ("y", "z"), ("z",)] * 5),
         ),
-        "entities": lambda: (tags.make_classifier(tokenizer), tagged()),
+        "entities": lambda: (
+            tags.make_classifier(SpanBertTokenizer(tags.VOCABULARY, lowercase=True)),
+            tagged(),
+        ),
         "relations": lambda: (
-            relations.make_extractor(tokenizer, negative="no_relation"),
+            relations.make_extractor(
+                SpanBertTokenizer(relations.VOCABULARY, lowercase=True), negative="no_relation"
+            ),
             relations._records(["knows", "owns", "owns", "knows", "no_relation", "owns"]),
         ),
         "questions": lambda: (make_answerer(tokenizer, 4), questions.make_questions(24)),
@@ -141,7 +146,7 @@ def test_all_formats_reach_the_same(kind: str, tokenizer: SpanBertTokenizer, tmp
 def test_texts_of_no_class_are_told_in_all_formats(tokenizer: SpanBertTokenizer, tmp_path: Path):
     model, records = make("one label", tokenizer)
     write(model, tmp_path)
-    outside = [["k l m", "z y", "f"]]
+    outside = [["k l m", "z y", "f a"]]
     inside = [answer.score for answer in model.classify([record.text for record in records])]
     scores = [answer.score for answer in model.classify(outside[0])]
     wins = [(a > b) + (a == b) / 2 for a in inside for b in scores]

@@ -248,6 +248,12 @@ def test_exports_answer_the_same(
             task("a " * 10, "b")
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(question=tf.constant(QUESTIONS), context=tf.constant(CONTEXTS))
+    none = outputs.pop("no_answer_score").numpy()
+    np.testing.assert_allclose(
+        [of[0].score for of in expected if not of[0].answer],
+        [score for score, of in zip(none, expected, strict=True) if not of[0].answer],
+        atol=1e-5,
+    )
     assert {name: tuple(of.shape) for name, of in outputs.items()} == dict.fromkeys(
         ("answer", "score", "start", "end"), (len(QUESTIONS), 4)
     )

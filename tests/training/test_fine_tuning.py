@@ -120,7 +120,7 @@ def test_writes_a_classifier_that_has_learned(encoder, tmp_path):
 
 
 def test_thresholds_are_tuned_kept_and_exported_by_whatever_process(encoder, tmp_path, monkeypatch):
-    """Even by one that finds the training done: the model of the last epoch is not the tuned one."""
+    """Even by one that finds the training done, whose model has the last weights untuned."""
     settings = TextClassification(
         epochs=2, batch_size=8, learning_rate=5e-3, sequence_length=24, pooling="mean"
     )

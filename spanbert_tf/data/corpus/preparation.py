@@ -50,6 +50,7 @@ from spanbert_tf.data.corpus.shards import (
     write_vocabulary,
 )
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.start_up import import_tensorflow
 
 if TYPE_CHECKING:
     from spanbert_tf.data.corpus.shard_writer import MakeTokenizer, ShardWriter
@@ -292,6 +293,7 @@ def _start_worker(*arguments: Any) -> None:
     _write_text = _writing((*arguments, 1))  # a thread, as all cores have a process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import_tensorflow()  # Its messages would come once for each worker.
     import tensorflow as tf
 
     # Too late, and only slower, where the caller's main module uses TensorFlow as it is imported.
