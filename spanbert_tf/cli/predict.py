@@ -2,8 +2,10 @@
 
 from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import atomic_file
 from spanbert_tf.cli.arguments import MODEL_HELP, add_settings, settings_from, task_of_model
 from spanbert_tf.cli.showing import one_line
 
@@ -34,11 +36,17 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--pair-column", metavar="NAME", help="column of the second texts, or contexts"
     )
     command.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write the answers as a page in colours; for coreference-resolution",
+    )
+    command.add_argument(
         "--trust",
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
-    of = task_of_model(words[1:], ["--input", "--text-column", "--pair-column"])
+    of = task_of_model(words[1:], ["--input", "--text-column", "--pair-column", "--html"])
     if of is not None:
         add_settings(command, of.asking_cls, f"how a task of {of.task} is asked")
     command.set_defaults(parser=command)
@@ -52,11 +60,17 @@ def run(arguments: Namespace) -> list[Answered]:
 
     task = load_task(arguments.model, trust=arguments.trust)
     of = task.task_class
+    if arguments.html and of.page_of is None:
+        arguments.parser.error(f"--html: answers of {of.task} have no form in colours")
     columns = _columns(arguments, of)
     asking = settings_from(of.asking_cls, arguments)
     # What one answer is for: one text or a pair, or several texts, such as question and context.
     texts = columns if len(of.asked) > 1 or len(columns) == 1 else [tuple(columns)]
-    return list(zip(columns[0], task(*texts, **vars(asking)), strict=True))
+    answers = task(*texts, **vars(asking))
+    if arguments.html:
+        with atomic_file(arguments.html) as file:
+            file.write_text(of.page_of(answers), "utf-8")
+    return list(zip(columns[0], answers, strict=True))
 
 
 def to_json(result: list[Answered]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 """
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -52,6 +52,7 @@ class SpanBertTask(TextBatches, EncoderTask):
         decoder_cls: The class of `decoder`.
         decoded: What `decode` gives: numbers from which a decoder makes answers.
         figures: The figures that `score` gives; the first tells which epoch is best.
+        page_of: Makes a page of HTML of answers, where there is such a form.
     """
 
     task: ClassVar[str]
@@ -66,6 +67,7 @@ class SpanBertTask(TextBatches, EncoderTask):
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
+    page_of: ClassVar[Callable[[Sequence[Any]], str] | None] = None
 
     # What a task says of its data.
 
