@@ -4,6 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
+from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.cli.arguments import (
     MODEL_HELP,
     add_settings,
@@ -42,11 +43,17 @@ def add_arguments(command: Any, words: list[str]) -> None:
         command, AskedColumns, "how the file is read; questions and contexts are texts too"
     )
     command.add_argument(
+        "--html",
+        type=user_path,
+        metavar="FILE",
+        help="also write the answers as a page in colours; for coreference-resolution",
+    )
+    command.add_argument(
         "--trust",
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
-    task = task_of_model(words[1:], ["--input", *flags_of(AskedColumns)])
+    task = task_of_model(words[1:], ["--input", "--html", *flags_of(AskedColumns)])
     if task in FINE_TUNED_TASKS:
         add_settings(command, task_class(task).asking_cls, f"how a task of {task} is asked")
     command.set_defaults(parser=command)
@@ -61,11 +68,17 @@ def run(arguments: Namespace) -> list[Answered]:
     with without_info():
         task = load_task(arguments.model, trust=arguments.trust)
     of = task.task_class
+    if arguments.html and of.page_of is None:
+        arguments.parser.error(f"--html: answers of {of.task} have no form in colours")
     columns = _columns(arguments, of)
     asking = settings_from(of.asking_cls, arguments)
     # What one answer is for: one text or a pair, or several texts, such as question and context.
     texts = columns if len(of.asked) > 1 or len(columns) == 1 else [tuple(columns)]
-    return list(zip(columns[0], task(*texts, **vars(asking)), strict=True))
+    answers = task(*texts, **vars(asking))
+    if arguments.html:
+        with atomic_file(arguments.html) as file:
+            file.write_text(of.page_of(answers), "utf-8")
+    return list(zip(columns[0], answers, strict=True))
 
 
 def to_json(result: list[Answered]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ Letters: n records.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +39,7 @@ class TaskDefinition:
         decoder_cls: The class of `decoder`.
         decoded: What `decode` gives: numbers from which a decoder makes answers.
         figures: The figures that `score` gives; the first tells which epoch is best.
+        page_of: Makes a page of HTML of answers, where there is such a form.
     """
 
     task: ClassVar[str]
@@ -53,6 +54,7 @@ class TaskDefinition:
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
+    page_of: ClassVar[Callable[[Sequence[Any]], str] | None] = None
 
     # What a task says of its data.
 

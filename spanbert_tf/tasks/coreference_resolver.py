@@ -50,7 +50,7 @@ from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.settings import Asking, CoreferenceResolution, Settings, setting
 from spanbert_tf.tasks.decoders.coreference import CandidateDecoder, Candidates, ClusterDecoder
 from spanbert_tf.tasks.decoders.coreference_tuning import FIGURES, best_thresholds, figures_of
-from spanbert_tf.tasks.decoders.resolved_text import ResolvedText
+from spanbert_tf.tasks.decoders.resolved_text import ResolvedText, html_page
 
 PRIOR = -5.0  # Log odds of a mention, of all spans: without it the first losses are hundreds.
 CANDIDATE_BLOCK = 512  # tokens
@@ -125,6 +125,7 @@ class SpanBertCoreferenceResolver(SpanBertTask, Task):
     decoder_cls = ClusterDecoder
     decoded = (MENTION_SPANS, MENTION_SCORES, ANTECEDENTS, LINK_SCORES)
     figures = FIGURES
+    page_of = staticmethod(html_page)
     default_batch_size = 1
 
     def __init__(
