@@ -4,7 +4,7 @@ Letters: n records.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,7 +54,7 @@ class TaskDefinition:
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
-    page_of: ClassVar[Callable[[Sequence[Any]], str] | None] = None
+    page_of: ClassVar[Any] = None
 
     # What a task says of its data.
 

@@ -47,7 +47,8 @@ from spanbert_tf.models.document_preprocessor import SpanBertCoreferenceResolver
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import Asking, CoreferenceResolution, Settings, setting
+from spanbert_tf.setting_fields import Settings, setting
+from spanbert_tf.settings import Asking, CoreferenceResolution
 from spanbert_tf.tasks.decoders.coreference import CandidateDecoder, Candidates, ClusterDecoder
 from spanbert_tf.tasks.decoders.coreference_tuning import FIGURES, best_thresholds, figures_of
 from spanbert_tf.tasks.decoders.resolved_text import ResolvedText, html_page

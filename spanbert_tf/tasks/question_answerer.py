@@ -38,15 +38,8 @@ from spanbert_tf.models.question_preprocessor import (
 )
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import (
-    NOT_BELOW_0,
-    AskedColumns,
-    Asking,
-    FineTuning,
-    Settings,
-    at_least,
-    setting,
-)
+from spanbert_tf.setting_fields import NOT_BELOW_0, Settings, at_least, setting
+from spanbert_tf.settings import AskedColumns, Asking, FineTuning
 from spanbert_tf.tasks.decoders.answers import Answer, AnswerDecoder, odds_of_none
 
 

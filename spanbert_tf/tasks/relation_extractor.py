@@ -37,7 +37,8 @@ from spanbert_tf.models.marked_text_preprocessor import (
 )
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import Asking, FineTuning, Settings, setting
+from spanbert_tf.setting_fields import Settings, setting
+from spanbert_tf.settings import Asking, FineTuning
 from spanbert_tf.tasks.decoders.relations import Relation, RelationDecoder
 
 __all__ = [

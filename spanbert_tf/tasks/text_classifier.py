@@ -28,14 +28,8 @@ from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
-from spanbert_tf.settings import (
-    Asking,
-    Range,
-    TextClassification,
-    TextColumns,
-    at_least,
-    setting,
-)
+from spanbert_tf.setting_fields import Range, at_least, setting
+from spanbert_tf.settings import Asking, TextClassification, TextColumns
 from spanbert_tf.tasks.decoders.classes import (
     ClassDecoder,
     LabelSet,

@@ -27,7 +27,8 @@ from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.token_classifier_preprocessor import SpanBertTokenClassifierPreprocessor
-from spanbert_tf.settings import NOT_BELOW_0, FineTuning, Settings, setting
+from spanbert_tf.setting_fields import NOT_BELOW_0, Settings, setting
+from spanbert_tf.settings import FineTuning
 from spanbert_tf.tasks.decoders.entities import Entity, EntityDecoder
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spanbert_tf.settings import Range, Settings, at_least, setting
+from spanbert_tf.setting_fields import Range, Settings, at_least, setting
 
 UNDECODABLE = ("strict", "replace")
 
