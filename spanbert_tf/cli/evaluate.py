@@ -173,7 +173,7 @@ def _rows(task: Any, answers: Sequence[Any], records: Sequence[Any]) -> Iterator
     of = task.task_class
     columns, _ = task.columns_of(records)
     (names,) = (names for names in of.signatures.values() if len(names) == len(columns))
-    told = task.given(answers)
+    told = task.given(answers, records)
     for record, answer, *texts in zip(records, told, *columns, strict=True):
         yield {
             **dict(zip(names, texts, strict=True)),

@@ -37,7 +37,7 @@ class TextTask:
     """
 
     columns_of: Callable[[Sequence[Any]], tuple[Columns, Any]]
-    given: Callable[[Sequence[Any]], list[Any]]
+    given: Callable[[Sequence[Any], Sequence[Any]], list[Any]]
     score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
     report: Callable[[Sequence[Any], Sequence[Any]], Report]
     has_confusions: Callable[[], bool]

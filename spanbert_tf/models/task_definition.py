@@ -109,8 +109,8 @@ class TaskDefinition:
         """What makes the answers that `score` and `tune` are given; it needs `decoder` alone."""
         return self.decoder
 
-    def given(self, answers: Sequence[Any]) -> list[Any]:
-        """What people are told where the answers of `scored_decoder` are these.
+    def given(self, answers: Sequence[Any], records: Sequence[Any]) -> list[Any]:
+        """What people are told of records where the answers of `scored_decoder` are these.
 
         It needs `decoder` alone.
         """

@@ -260,7 +260,9 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         """Gives no answer and then the best one, of each question: what thresholds are set by."""
         return AnswerDecoder(math.inf, max(self.decoder.max_answers, 2), 2)
 
-    def given(self, answers: Sequence[Sequence[Answer]]) -> list[Answer]:
+    def given(
+        self, answers: Sequence[Sequence[Answer]], records: Sequence[Question]
+    ) -> list[Answer]:
         """The best answer of each question, or none where that is likelier by the threshold."""
         threshold, told = self.decoder.null_threshold, []
         for answer in answers:

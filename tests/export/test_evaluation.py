@@ -121,7 +121,7 @@ def test_all_formats_reach_the_same(kind: str, tokenizer: SpanBertTokenizer, tmp
     write(model, tmp_path)
     expected = model.assess(records)
     loss = expected.pop("loss")
-    told = model.given(model.answer_records(records).answers)
+    told = model.given(model.answer_records(records).answers, records)
     right = [model.is_right(*of) for of in zip(told, records, strict=True)]
     reports = []
     for name in FORMATS:
@@ -133,7 +133,7 @@ def test_all_formats_reach_the_same(kind: str, tokenizer: SpanBertTokenizer, tmp
         assert figures == pytest.approx(expected, rel=1e-4, abs=1e-5), name
         assert task.assess(records) == assessed.figures
         reports.append(task.report(assessed.answers, records).to_json())
-        answers = task.given(assessed.answers)
+        answers = task.given(assessed.answers, records)
         assert [task.task_class.is_right(*of) for of in zip(answers, records, strict=True)] == right
     assert reports[0] == reports[1] == reports[2]
     # What people are told is what the verb answers.

@@ -57,7 +57,7 @@ class DecidesClasses:
         names = tuple(self.names_of_classes)
         return ClassDecoder(names, thresholds, min_score=self.min_score)
 
-    def given(self, answers: Sequence[Any]) -> list[Any]:
+    def given(self, answers: Sequence[Any], records: Sequence[Any]) -> list[Any]:
         """The answers by the thresholds of now, as `tune` may have changed them."""
         return self.decoder.anew(answers)
 

@@ -91,6 +91,8 @@ def _trained_pretrainer(settings: Pretraining, encoder: Handle) -> SpanBertPretr
         if settings.max_targets is None:
             heads["max_targets"] = model.max_targets
         _check_heads(model, heads, encoder.source)
+        if model.preprocessor is None:  # A preset may have a tokenizer alone.
+            model.preprocessor = _preprocessor(model.backbone, tokenizer, heads)
         return model
     return _with_heads(model, tokenizer, heads)
 
@@ -98,10 +100,15 @@ def _trained_pretrainer(settings: Pretraining, encoder: Handle) -> SpanBertPretr
 def _with_heads(
     backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
 ) -> SpanBertPretrainer:
-    preprocessor = SpanBertPretrainerPreprocessor(
+    return SpanBertPretrainer(backbone, _preprocessor(backbone, tokenizer, heads), **heads)
+
+
+def _preprocessor(
+    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
+) -> SpanBertPretrainerPreprocessor:
+    return SpanBertPretrainerPreprocessor(
         tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
     )
-    return SpanBertPretrainer(backbone, preprocessor, **heads)
 
 
 def _check_heads(pretrainer: SpanBertPretrainer, heads: dict[str, Any], where: str) -> None:
