@@ -5,7 +5,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 """
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -67,7 +67,7 @@ class SpanBertTask(TextBatches, EncoderTask):
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
-    page_of: ClassVar[Callable[[Sequence[Any]], str] | None] = None
+    page_of: ClassVar[Any] = None
 
     # What a task says of its data.
 
