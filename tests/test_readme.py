@@ -60,6 +60,10 @@ LABELLED = "text\tlabel\n" + "good film\tgood\nbad film\tbad\n" * 6
 RELATIONS = "text\tlabel\n" + (
     "<e1>Ada</e1> met <e2>Bo</e2>.\tknows\n<e1>Ada</e1> has <e2>tea</e2>.\tOther\n" * 6
 )
+CLUSTERS = {
+    "text": "Ada met Bo. She saw him.",
+    "clusters": [[[0, 3], [12, 15]], [[8, 10], [20, 23]]],
+}
 
 
 def squad() -> str:
@@ -84,6 +88,9 @@ FILES = {
     "train.tsv": RELATIONS,
     **dict.fromkeys(("train-v2.0.json", "dev-v2.0.json"), squad()),
     "asked.tsv": "question\tcontext\nWhere is Ada?\tAda lives in Oslo.\n",
+    **dict.fromkeys(
+        ("litbank/train/a.jsonl", "litbank/dev/b.jsonl"), f"{json.dumps(CLUSTERS)}\n" * 4
+    ),
     "texts.txt": "good film\nbad film\n",
     "texts/a.txt": "\n\n".join(f"ada met bo {LETTERS[i % 26]} in oslo ." for i in range(200))
     + "\n",
@@ -226,7 +233,7 @@ def project(
 ) -> Project:
     for name, content in FILES.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8")
     keras.utils.set_random_seed(1)
     encoder = SpanBertPretrainer(

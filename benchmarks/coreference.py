@@ -1,0 +1,248 @@
+"""Coreference: what this encoder gains over MiniLM, what general training adds, memory and time.
+
+    python benchmarks/coreference.py                       # LitBank: ours and MiniLM, by seeds
+    python benchmarks/coreference.py --general             # LitBank and GUM: by genre, and GAP
+    python benchmarks/coreference.py --lengths             # 1,000 to 100,000 words in one text
+
+Trained on LitBank's train part and tested on its dev part, by the same recipe from the encoder that
+comes with the project and from MiniLM.  Thresholds are chosen on documents that are held out of the
+training part, so dev decides nothing.  With `--general`, training has the parts of GUM that may be
+in weights that ship too, by the rules of GUM itself or of OntoNotes (without clusters of one
+mention); figures are those of each dev part by its genres.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _support import (
+    MINILM,
+    Goal,
+    data_folder,
+    encoder_source,
+    linearity,
+    machine,
+    peak_megabytes,
+    peak_of_process,
+    report_goals,
+)
+
+from spanbert_tf.data.readers.coreference import CoreferenceText, read_coreference
+from spanbert_tf.handles import default_encoder
+from spanbert_tf.settings import CoreferenceResolution
+from spanbert_tf.training import finetune
+
+TASK = "coreference-resolution"
+OURS = "ours"
+LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 100_000)
+GOALS = {"conll_f1": 0.68, "conll_f1_without_singletons": 0.62, "mentions_f1": 0.905}
+GAIN_GOAL, GENERAL_GOAL = 0.03, 0.03
+GAP_GOAL, GAP_RATIO_GOAL = 0.50, 0.95
+FLAT_GOAL, R2_GOAL, KB_GOAL = 1.15, 0.99, 40.0
+
+
+def read(*names: str, part: str) -> list[CoreferenceText]:
+    """Documents of data sets, such as `litbank` and `gum/gum`."""
+    return [text for name in names for text in read_coreference(data_folder() / name / part)]
+
+
+def train(
+    records: Sequence[CoreferenceText], encoder: str, seed: int, arguments: argparse.Namespace
+) -> tuple[Any, float]:
+    """A resolver, and the seconds of its training."""
+    settings = CoreferenceResolution(
+        epochs=arguments.epochs,
+        learning_rate=arguments.rate,
+        seed=seed,
+        validation_fraction=arguments.held_out,
+    )
+    source = encoder_source(MINILM) if encoder == MINILM else default_encoder()
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        run = finetune(
+            settings,
+            records,
+            task=TASK,
+            encoder=source,
+            output=Path(folder) / "preset",
+            verbose=0,
+        )
+        return run.model, time.perf_counter() - begun
+
+
+def compare_encoders(arguments: argparse.Namespace) -> list[Goal]:
+    """LitBank, from both encoders."""
+    records, dev = read("litbank", part="train"), read("litbank", part="dev")
+    figures: dict[str, list[dict[str, float]]] = {}
+    for side in (OURS, MINILM):
+        for seed in range(arguments.seeds):
+            model, seconds = train(records, side, seed, arguments)
+            found = model.assess(dev)
+            figures.setdefault(side, []).append(found)
+            row = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+            print(f"litbank {side:<7} seed {seed}: {row}, {seconds:.0f} s", flush=True)
+    means = {
+        side: {name: float(np.mean([of[name] for of in runs])) for name in runs[0]}
+        for side, runs in figures.items()
+    }
+    goals = [
+        Goal(f"LitBank dev, {name}, mean of seeds", means[OURS][name], goal, "{:.4f}")
+        for name, goal in GOALS.items()
+    ]
+    gain = means[OURS]["conll_f1"] - means[MINILM]["conll_f1"]
+    return [*goals, Goal("LitBank dev, conll_f1 less that of MiniLM", gain, GAIN_GOAL, "{:+.4f}")]
+
+
+def compare_training(arguments: argparse.Namespace) -> list[Goal]:
+    """LitBank alone, and with GUM, by genres."""
+    litbank = read("litbank", part="train")
+    trainings = {
+        "LitBank": litbank,
+        "LitBank and GUM": litbank + read("gum/gum", part="train"),
+        "OntoGUM": read("gum/ontogum", part="train"),
+    }
+    tests = {name: read(name, part="dev") for name in ("litbank", "gum/gum", "gum/ontogum")}
+    onto, goals = {}, []
+    for name, records in trainings.items():
+        model, seconds = train(records, OURS, 0, arguments)
+        print(f"{name}: {len(records)} documents, {seconds:.0f} s")
+        for test, texts in tests.items():
+            genres = sorted({text.genre for text in texts})
+            for genre in [None, *(genres if len(genres) > 1 else [])]:
+                part = [text for text in texts if genre in (None, text.genre)]
+                figures = model.assess(part)
+                both = figures["conll_f1"], figures["conll_f1_without_singletons"]
+                print(
+                    f"  {test:<12} {genre or 'all':<14} {len(part):3} documents, CoNLL F1 "
+                    f"{both[0]:.4f}, without singletons {both[1]:.4f}, mentions "
+                    f"{figures['mentions_f1']:.4f}",
+                    flush=True,
+                )
+                if test == "gum/ontogum" and genre is None:
+                    onto[name] = both[1]
+        if name == "LitBank and GUM":
+            goals += gap_goals(model)
+    gain = max(onto["LitBank and GUM"], onto["OntoGUM"]) - onto["LitBank"]
+    claim = "OntoGUM dev, conll_f1 of general training less that of LitBank alone"
+    return [Goal(claim, gain, GENERAL_GOAL, "{:+.4f}"), *goals]
+
+
+def gap_goals(model: Any) -> list[Goal]:
+    """GAP development, by clusters of the whole text."""
+    from spanbert_tf.data.readers.gap import read_gap
+    from spanbert_tf.metrics.gap import gap_scores
+
+    examples = read_gap(data_folder() / "gap" / "gap-development.tsv")
+    resolved = model.resolve([example.text for example in examples])
+    clusters = [
+        [[(mention.start, mention.end) for mention in cluster.mentions] for cluster in text]
+        for text in resolved
+    ]
+    figures = gap_scores(clusters, examples)
+    print("GAP development:", ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    return [
+        Goal("GAP development, F1", figures["f1"], GAP_GOAL, "{:.4f}"),
+        Goal("GAP development, F1 of feminine to masculine", figures["bias"], GAP_RATIO_GOAL),
+    ]
+
+
+def a_resolver() -> Any:
+    """One of random head, whose time and memory are those of any other."""
+    import keras
+
+    from spanbert_tf import load_backbone
+    from spanbert_tf.backbone import SpanBertBackbone
+    from spanbert_tf.tasks.coreference_resolver import (
+        SpanBertCoreferenceResolver,
+        SpanBertCoreferenceResolverPreprocessor,
+    )
+
+    keras.utils.set_random_seed(0)
+    dense, tokenizer = load_backbone(default_encoder())
+    options = {"attention": "bucketed", "long_positions": "restart"}
+    backbone = SpanBertBackbone.from_config({**dense.get_config(), **options})
+    backbone.set_weights(dense.get_weights())
+    preprocessor = SpanBertCoreferenceResolverPreprocessor(tokenizer)
+    return SpanBertCoreferenceResolver(backbone, preprocessor)
+
+
+def a_text(words: int) -> str:
+    """So many words of LitBank."""
+    text = " ".join(record.text for record in read("litbank", part="train")).split(" ")
+    return " ".join(text[:words])
+
+
+def one_length(words: int) -> None:
+    """Prints the peak before a text is resolved, and after, in MB."""
+    model = a_resolver()
+    model.resolve(a_text(100))
+    before = peak_megabytes()
+    model.resolve(a_text(words))
+    print(before, peak_megabytes())
+
+
+def compare_lengths(rounds: int) -> list[Goal]:
+    """Time a word, and memory, of ever longer texts."""
+    model = a_resolver()
+    texts = {words: a_text(words) for words in LENGTHS}
+    pieces = {
+        words: int(model.preprocessor.tokenizer([text]).row_lengths()[0])
+        for words, text in texts.items()
+    }
+    seconds = {words: [] for words in LENGTHS}
+    for _ in range(rounds):
+        for words, text in texts.items():
+            begun = time.perf_counter()
+            model.resolve(text)
+            seconds[words].append(time.perf_counter() - begun)
+    rates, peaks, above = {}, [], []
+    for words in LENGTHS:
+        before, peak = peak_of_process(__file__, words)
+        peaks.append(peak)
+        above.append((peak - before) * 1024 / pieces[words])
+        rates[words] = float(np.median(seconds[words])) / words
+        print(
+            f"{words:7,} words, {pieces[words]:7,} pieces: {rates[words] * 1e6:6.0f} us a word, "
+            f"peak {peak:6,.0f} MB",
+            flush=True,
+        )
+    long = [rate for words, rate in rates.items() if words >= 4_000]
+    r2 = linearity([pieces[words] for words in LENGTHS], peaks)
+    return [
+        Goal("slowest to fastest time a word from 4,000 words on", max(long) / min(long),
+             FLAT_GOAL, at_most=True),
+        Goal("memory by length, R^2", r2, R2_GOAL, "{:.4f}"),
+        Goal("memory of the longest text above the loaded model, KB a piece", above[-1], KB_GOAL,
+             "{:.1f}", at_most=True),
+    ]  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--held-out", type=float, default=0.1, help="of training, for thresholds")
+    parser.add_argument("--general", action="store_true")
+    parser.add_argument("--lengths", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        one_length(arguments.one)
+        return 0
+    print(machine("tensorflow", "keras"))
+    if arguments.lengths:
+        return report_goals(compare_lengths(arguments.rounds))
+    if arguments.general:
+        return report_goals(compare_training(arguments))
+    return report_goals(compare_encoders(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
