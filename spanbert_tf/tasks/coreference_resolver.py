@@ -49,8 +49,8 @@ from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.setting_fields import Settings, setting
 from spanbert_tf.settings import Asking, CoreferenceResolution
-from spanbert_tf.tasks.decoders.coreference import CandidateDecoder, Candidates, ClusterDecoder
-from spanbert_tf.tasks.decoders.coreference_tuning import FIGURES, best_thresholds, figures_of
+from spanbert_tf.tasks.decoders.clustering import FIGURES, JoinsClusters
+from spanbert_tf.tasks.decoders.coreference import ClusterDecoder
 from spanbert_tf.tasks.decoders.resolved_text import ResolvedText, html_page
 
 PRIOR = -5.0  # Log odds of a mention, of all spans: without it the first losses are hundreds.
@@ -80,7 +80,7 @@ class CoreferenceAsking(Asking):
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertCoreferenceResolver(SpanBertTask, Task):
+class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
     """Finds what refers to the same in texts of any length, at a cost linear in it.
 
     The whole text goes through the encoder.  Every span of up to l tokens has a score of being a
@@ -278,28 +278,6 @@ class SpanBertCoreferenceResolver(SpanBertTask, Task):
         token_ids = ops.cast(features[TOKEN_IDS.name], "int32")
         of_mentions = *span_ends(places, scores), values_of_spans(places, scores)
         return self.antecedents.links(outputs["link_states"], token_ids, *of_mentions)
-
-    @property
-    def decoder(self) -> ClusterDecoder:
-        """What joins mentions to clusters."""
-        return ClusterDecoder(self.mention_threshold, self.link_threshold, self.singletons)
-
-    @property
-    def scored_decoder(self) -> CandidateDecoder:
-        """Gives the candidates of each text, by which thresholds are set."""
-        return CandidateDecoder()
-
-    def score(
-        self, answers: Sequence[Candidates], records: Sequence[CoreferenceText]
-    ) -> dict[str, float]:
-        """The field's figures, see `metrics.coreference`, with and without singletons."""
-        thresholds = self.mention_threshold, self.link_threshold
-        return figures_of(answers, records, thresholds, self.singletons)
-
-    def tune(self, answers: Sequence[Candidates], records: Sequence[CoreferenceText]) -> None:
-        """Sets both thresholds, see `best_thresholds`."""
-        found = best_thresholds(answers, records, self.singletons)
-        self.mention_threshold, self.link_threshold = found
 
     def resolve(
         self, texts: Any, singletons: bool | None = None, batch_size: int | None = None

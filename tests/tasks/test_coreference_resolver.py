@@ -24,8 +24,8 @@ from spanbert_tf.tasks.coreference_resolver import (
     SpanBertCoreferenceResolver,
     SpanBertCoreferenceResolverPreprocessor,
 )
+from spanbert_tf.tasks.decoders.clustering import best_thresholds, figures_of
 from spanbert_tf.tasks.decoders.coreference import Candidates, ClusterDecoder, FoundMention
-from spanbert_tf.tasks.decoders.coreference_tuning import best_thresholds, figures_of
 from spanbert_tf.tasks.decoders.resolved_text import ResolvedText
 from tests.layer_checks import randomize
 
@@ -290,14 +290,14 @@ def test_thresholds_are_the_best_for_the_records():
     record = CoreferenceText("abcde", (((0, 1), (3, 4)), ((4, 5),)))
     thresholds = best_thresholds([candidates], [record], singletons=True)
     assert thresholds == (0.0, 1.0)
-    assert [[of[:2] for of in cluster] for cluster in candidates.clusters(*thresholds)] == [
+    assert [[of[:2] for of in cluster] for cluster in candidates.joined(*thresholds)] == [
         [(0, 1), (3, 4)],
         [(4, 5)],
     ]
     figures = figures_of([candidates], [record], thresholds, singletons=True)
     assert figures["conll_f1"] == figures["mentions_f1"] == 1
     assert figures_of([candidates], [record], (0.0, 0.0), True)["conll_f1"] < 1
-    assert candidates.clusters(-9.0, 9.0) == [
+    assert candidates.joined(-9.0, 9.0) == [
         [FoundMention(*span, pytest.approx(1 / (1 + np.exp(-score))), 1.0)]
         for span, score in zip(spans.tolist(), scores, strict=True)
     ]
@@ -360,8 +360,20 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
     export_task(resolver, tmp_path / "1")
     export_litert(resolver, tmp_path / "lite")
     resolver.save_to_preset(str(tmp_path / "preset"))
+    # Some of what it finds is right.
+    gold = [tuple(map(tuple, clusters[::2])) for clusters in spans_of(expected)]
+    records = [CoreferenceText(text, of) for text, of in zip(TEXTS, gold, strict=True)]
+    assessed = resolver.answer_records(records)
+    assert 0 < assessed.figures["conll_f1"] < 1
+    report = resolver.report(assessed.answers, records).to_json()
+    assert report["rows"]["muc"].keys() == {"precision", "recall", "f1"}
     for name in ("1", "lite", "preset"):
         task = load_task(tmp_path / name)
+        found = task.answer_records(records)
+        of_score = {name: found.figures[name] for name in task.task_class.figures}
+        assert of_score == pytest.approx({name: assessed.figures[name] for name in of_score})
+        assert task.report(found.answers, records).to_json() == report
+        assert_same(task.given(found.answers, records), expected)
         assert task.task == "coreference-resolution"
         assert_same(task.resolve(TEXTS), expected)
         assert_same([task(TEXTS[0])], expected[:1])
@@ -411,6 +423,10 @@ def test_finetune_learns_two_documents(
         "x (25-26)",
     ]
     assert page.read_text("utf-8").count("<span") == 4
+    rows = tmp_path / "rows.jsonl"
+    assert main(["evaluate", model, "--data", str(data), "--output", str(rows)]) == 0
+    assert "b_cubed" in capsys.readouterr().out
+    assert [json.loads(row)["right"] for row in rows.read_text("utf-8").splitlines()] == [True] * 3
     assert main(["predict", model, texts[1], "--no-singletons", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     (cluster,) = found["answers"]

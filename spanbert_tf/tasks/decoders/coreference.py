@@ -53,7 +53,7 @@ class Candidates(NamedTuple):
     antecedents: np.ndarray
     links: np.ndarray
 
-    def clusters(self, mention_threshold: float, link_threshold: float) -> FoundClusters:
+    def joined(self, mention_threshold: float, link_threshold: float) -> FoundClusters:
         """Joins mentions by their links, see `ClusterDecoder`; singletons are among the clusters.
 
         Args:
@@ -75,8 +75,21 @@ class Candidates(NamedTuple):
         return list(clusters.values())
 
 
+class Joined(NamedTuple):
+    """The clusters of a text, those of one mention among them, joined where the network ran."""
+
+    clusters: FoundClusters
+
+
+@dataclass(frozen=True)
 class CandidateDecoder:
-    """Gives the candidates themselves, from which thresholds are chosen."""
+    """Gives the candidates themselves, from which thresholds are chosen.
+
+    Attributes:
+        decoder: What joins them, which a SavedModel has done already.
+    """
+
+    decoder: "ClusterDecoder"
 
     def answers(
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
@@ -95,6 +108,10 @@ class CandidateDecoder:
             antecedents, links = (decoded[of.name][row] for of in (ANTECEDENTS, LINK_SCORES))
             of_text.append(Candidates(spans, scores, antecedents, links))
         return of_text
+
+    def served(self, outputs: dict[str, np.ndarray]) -> list[Joined]:
+        """The clusters of each text."""
+        return [Joined(clusters) for clusters in _served(outputs)]
 
 
 @dataclass(frozen=True)
@@ -116,9 +133,9 @@ class ClusterDecoder(Decoder):
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
     ) -> list[FoundClusters]:
         """The clusters of each text, of what the network's `decode` gave of each row."""
-        candidates = CandidateDecoder().answers(decoded, rows, columns)
+        candidates = CandidateDecoder(self).answers(decoded, rows, columns)
         thresholds = self.mention_threshold, self.link_threshold
-        return [self._wanted(of_text.clusters(*thresholds)) for of_text in candidates]
+        return [self.wanted(of_text.joined(*thresholds)) for of_text in candidates]
 
     def serve(
         self, decoded: dict[str, tf.Tensor], rows: Rows, columns: Sequence[tf.Tensor]
@@ -170,17 +187,22 @@ class ClusterDecoder(Decoder):
 
     def served(self, outputs: dict[str, np.ndarray]) -> list[FoundClusters]:
         """The clusters of each text."""
-        answers = []
-        for row in zip(*(outputs[name].tolist() for name in _FIELDS), strict=True):
-            clusters: dict[int, list[FoundMention]] = {}
-            for start, end, cluster, score, link in zip(*row, strict=True):
-                if start >= 0:
-                    clusters.setdefault(cluster, []).append(FoundMention(start, end, score, link))
-            answers.append(self._wanted(list(clusters.values())))
-        return answers
+        return [self.wanted(clusters) for clusters in _served(outputs)]
 
-    def _wanted(self, clusters: FoundClusters) -> FoundClusters:
+    def wanted(self, clusters: FoundClusters) -> FoundClusters:
+        """Without those of one mention, unless these are given."""
         return [of for of in clusters if self.singletons or len(of) > 1]
+
+
+def _served(outputs: dict[str, np.ndarray]) -> list[FoundClusters]:
+    answers = []
+    for row in zip(*(outputs[name].tolist() for name in _FIELDS), strict=True):
+        clusters: dict[int, list[FoundMention]] = {}
+        for start, end, cluster, score, link in zip(*row, strict=True):
+            if start >= 0:
+                clusters.setdefault(cluster, []).append(FoundMention(start, end, score, link))
+        answers.append(list(clusters.values()))
+    return answers
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
