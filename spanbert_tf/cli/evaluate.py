@@ -117,6 +117,10 @@ def run(arguments: Namespace) -> Evaluated:
     with without_info():
         task = load_task(found, trust=arguments.trust)
     of = task.task_class
+    if arguments.out_of_scope is not None and not of.rejects({}):
+        raise ValueError(
+            f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
+        )
     if arguments.confusions is not None:
         if not task.has_confusions():
             raise ValueError(

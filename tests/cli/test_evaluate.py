@@ -148,6 +148,28 @@ def test_top_k_and_min_score(folder: Path, capsys: pytest.CaptureFixture[str]):
     )
 
 
+def test_texts_of_several_labels(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]):
+    tokenizer = SpanBertTokenizer(VOCABULARY, lowercase=True)
+    classifier = make_text_classifier(tokenizer, activation="sigmoid")
+    classifier.save_to_preset(str(tmp_path / "preset"))
+    (tmp_path / "test.jsonl").write_text(
+        '{"text": "a b", "labels": ["x", "z"]}\n{"text": "c", "labels": []}\n'
+    )
+    words = ("evaluate", tmp_path / "preset", "--data", tmp_path / "test.jsonl")
+    result = run(capsys, *words, "--output", tmp_path / "rows.jsonl")
+    assert result["report"]["confusions"] is None
+    assert [row["support"] for row in result["report"]["rows"].values()] == [1, 0, 1]
+    rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["gold"] for row in rows] == [["x", "z"], []]
+    assert [row["right"] for row in rows] == [
+        set(row["answer"]["labels"]) == set(row["gold"]) for row in rows
+    ]
+    message = run(capsys, *words, "--confusions", tmp_path / "a.png", code=1)
+    assert "`--confusions` are of labels, one a record" in message
+    message = run(capsys, *words, "--out-of-scope", folder / "outside.txt", code=1)
+    assert "several labels or none here" in message
+
+
 def test_out_of_scope_texts(folder: Path, capsys: pytest.CaptureFixture[str]):
     words = ("--data", folder / "test.tsv", "--out-of-scope", folder / "outside.txt")
     result = run(capsys, "evaluate", folder / "served" / "1", *words)

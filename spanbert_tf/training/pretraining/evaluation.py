@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from spanbert_tf.data.corpus.shards import read_manifest
 from spanbert_tf.export.loading import load_with_heads
 from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, find
 from spanbert_tf.settings import Pretraining
@@ -42,13 +43,13 @@ def evaluate_pretrainer(
             f"{found.source} has no pretraining heads; expected a preset or a SavedModel of a "
             "pretrainer"
         )
+    there = len(read_manifest(corpus).shards)
+    if shards is not None and not 1 <= shards <= there:
+        raise ValueError(f"`shards` must be from 1 to {there}, the corpus's, but is {shards}.")
     pretrainer: Any = load_with_heads(found, settings.dtype)[0]
     check_length(pretrainer, corpus, found.source)
     taken = slice(None) if shards is None else slice(-shards, None)
     batches = masked_batches(settings, corpus, pretrainer, taken)
-    there = len(batches.manifest.shards)
-    if shards is not None and not 1 <= shards <= there:
-        raise ValueError(f"`shards` must be from 1 to {there}, the corpus's, but is {shards}.")
     dataset = batches.dataset(endless=False)
     sums = Steps(pretrainer, Workers(), dataset.element_spec).validate(dataset)
     means = figures(sums, pretrainer.objectives)
