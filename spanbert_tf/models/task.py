@@ -43,6 +43,12 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         preprocessor = cls.preprocessor_cls(tokenizer, **cls.preprocessor_arguments(settings))
         return cls(backbone, preprocessor=preprocessor, **head)
 
+    def rows_an_epoch(self, columns: Columns) -> int:
+        """How many rows `fit` makes of texts for an epoch: epochs and learning rates go by it."""
+        if not self.preprocessor.makes_windows:
+            return len(columns[0])
+        return len(rows_of_texts(columns, self.preprocessor).records)
+
     def compile(
         self,
         optimizer: Any = "auto",

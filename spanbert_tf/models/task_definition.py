@@ -79,11 +79,6 @@ class TaskDefinition:
         return {"sequence_length": settings.sequence_length}
 
     @classmethod
-    def rows_an_epoch(cls, records: int, settings: Any) -> int:
-        """How many rows of so many records an epoch has: the learning rate goes by it."""
-        return records
-
-    @classmethod
     def strata(cls, records: Sequence[Any]) -> np.ndarray:
         """Numbers of the kinds of records that each part of the data shall have its share of."""
         return np.zeros(len(records), np.int32)

@@ -206,10 +206,9 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
             layer.trainable = settings.train_embeddings
         return super().with_new_head(backbone, tokenizer, head, settings)
 
-    @classmethod
-    def rows_an_epoch(cls, records: int, settings: Any) -> int:
+    def rows_an_epoch(self, columns: Columns) -> int:
         """Chunks of all documents."""
-        return records * settings.chunks
+        return len(columns[0]) * self.chunks
 
     def columns_of(self, records: Sequence[CoreferenceText]) -> tuple[Columns, Any]:
         """The texts, and their clusters."""

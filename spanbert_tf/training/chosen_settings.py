@@ -22,7 +22,7 @@ def choose_settings(settings: _S, hidden_dim: int, rows: int) -> _S:
     Args:
         settings: Those of the run.
         hidden_dim: The encoder's width.
-        rows: Number of records to train on.
+        rows: Rows of an epoch.
 
     Returns:
         Settings of which none of the three is `None`.

@@ -157,7 +157,7 @@ def finetune(
         checkpoint.open(resume, overwrite)
         try:
             # From here on with what they left open.
-            model, identity, settings = make_network(of, settings, encoder, head, len(parts[0]))
+            model, identity, settings = make_network(of, settings, encoder, head, parts[0])
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
             data, *_ = [_data_of(model, part) for part in (*parts, test) if part]

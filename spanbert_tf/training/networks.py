@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def make_network(
     settings: Any,
     encoder: str | os.PathLike[str],
     head: dict[str, Any],
-    records: int,
+    records: Sequence[Any],
 ) -> Network:
     """Loads an encoder and puts a new head on it, ready to train.
 
@@ -52,30 +53,33 @@ def make_network(
         settings: How it is trained, of the task's `settings_cls`.
         encoder: Any handle of an encoder.
         head: What the training data decides, see `SpanBertTask.head_arguments`.
-        records: How many there are to train on.
+        records: Those to train on.
+
+    Raises:
+        DataError: See `columns_of` of the task.
     """
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
     identity = None
     if settings.lora_rank is not None:
         identity = identify(encoder, backbone, tokenizer)
-    chosen = choose_settings(settings, backbone.hidden_dim, of.rows_an_epoch(records, settings))
-    if chosen != settings:
-        _log.info("chosen by the encoder and the data: %s", what_was_chosen(settings, chosen))
-    settings = chosen
-    rate, head_rate = settings.learning_rate, settings.head_learning_rate
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
     model = of.with_new_head(backbone, tokenizer, head, settings)
-    rows = of.rows_an_epoch(records, settings)
-    steps = -(-rows // settings.batch_size) * settings.epochs
-    schedule = WarmUpLinearDecay(rate, steps, round(settings.warmup_proportion * steps))
-    optimizer = default_optimizer(schedule, settings.weight_decay, settings.clip_norm)
+    columns, _ = model.columns_of(records)
+    rows = model.rows_an_epoch(columns)
+    chosen = choose_settings(settings, backbone.hidden_dim, rows)
+    if chosen != settings:
+        _log.info("chosen by the encoder and the data: %s", what_was_chosen(settings, chosen))
+    rate, head_rate = chosen.learning_rate, chosen.head_learning_rate
+    steps = -(-rows // chosen.batch_size) * chosen.epochs
+    schedule = WarmUpLinearDecay(rate, steps, round(chosen.warmup_proportion * steps))
+    optimizer = default_optimizer(schedule, chosen.weight_decay, chosen.clip_norm)
     if head_rate != rate:
         optimizer.speed_up(model.head_variables, head_rate / rate)
     model.compile(optimizer)
-    return Network(model, identity, settings)
+    return Network(model, identity, chosen)
 
 
 def write_network(model: Any, identity: EncoderIdentity | None, folder: Path) -> None:

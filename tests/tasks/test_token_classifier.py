@@ -310,3 +310,11 @@ def test_files_of_words_are_read_and_scored(tokenizer: SpanBertTokenizer, tmp_pa
     assert classifier.score(right, records)["f1"] == 1.0
     figures = classifier.assess(records)
     assert set(figures) == {"f1", "precision", "recall", "lenient_f1", "loss"}
+
+
+def test_an_epoch_is_counted_in_windows(tokenizer: SpanBertTokenizer):
+    """Or the learning rate would be 0 before the last of them were seen."""
+    classifier = make_classifier(tokenizer)
+    columns = [["a b", " ".join("ab" * 40), ""]]
+    rows = len(classifier.encode(columns).records)
+    assert classifier.rows_an_epoch(columns) == rows > 3
