@@ -265,6 +265,10 @@ def test_pretrainers_on_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert served == pytest.approx(result, rel=1e-5)
     whole = evaluate_pretrainer(tmp_path / "pretrainer", corpus, settings)
     assert whole["tokens"] > result["tokens"]
+    pretrainer.preprocessor = None  # A preset may have a tokenizer alone.
+    pretrainer.save_to_preset(str(tmp_path / "bare"))
+    TOKENIZER.save_to_preset(str(tmp_path / "bare"))
+    assert evaluate_pretrainer(tmp_path / "bare", corpus, settings) == pytest.approx(whole)
 
     assert main(["evaluate", str(tmp_path / "pretrainer"), *map(str, words)]) == 0
     assert f"{result['tokens']:,} tokens: loss " in capsys.readouterr().out
