@@ -279,6 +279,9 @@ def test_numbers_and_encoders_are_checked(tokenizer: SpanBertTokenizer):
     records = [CoreferenceText("a", (), path="made.conll")]
     with pytest.raises(DataError, match=r"made\.conll: expected texts with clusters, found none"):
         SpanBertCoreferenceResolver.head_arguments(records, CoreferenceResolution())
+    both = CoreferenceResolution(train_embeddings=True, lora_rank=2)
+    with pytest.raises(ValueError, match="`lora_rank` leaves as they are"):
+        SpanBertCoreferenceResolver.with_new_head(make_backbone(), tokenizer, {}, both)
 
 
 def test_thresholds_are_the_best_for_the_records():
