@@ -26,7 +26,7 @@ def dataset_of_source(source: Any, encode: Callable[[Any], Any]) -> tf.data.Data
     """
     if isinstance(source, keras.utils.PyDataset):
         batches = _batches_of(source)
-        first = next(batches(), None)
+        first = None if source.num_batches == 0 else source[0]
     else:
         first = next(source, None)
         rest = chain([first], source)
@@ -59,6 +59,7 @@ def parts_of_batch(batch: Any) -> tuple[Any, Any, Any]:
 
 def _batches_of(source: keras.utils.PyDataset) -> Callable[[], Iterator[Any]]:
     def batches() -> Iterator[Any]:
+        source.on_epoch_begin()
         size = source.num_batches
         for number in count() if size is None else range(size):
             yield source[number]
