@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, export_encoder, export_task
-from spanbert_tf.cli.main import main
+from spanbert_tf.cli.main import build_parser, main
 from spanbert_tf.settings import Pretraining
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.training.pretraining.evaluation import evaluate_pretrainer
@@ -269,6 +269,9 @@ def test_pretrainers_on_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[s
     pretrainer.save_to_preset(str(tmp_path / "bare"))
     TOKENIZER.save_to_preset(str(tmp_path / "bare"))
     assert evaluate_pretrainer(tmp_path / "bare", corpus, settings) == pytest.approx(whole)
+
+    before = ["evaluate", "--seed", "3", str(tmp_path / "pretrainer"), "--data", str(corpus)]
+    assert build_parser(before).parse_args(before).seed == 3
 
     assert main(["evaluate", str(tmp_path / "pretrainer"), *map(str, words)]) == 0
     assert f"{result['tokens']:,} tokens: loss " in capsys.readouterr().out

@@ -416,7 +416,7 @@ def test_finetune_learns_two_documents(
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["validation"]["conll_f1"] == outcome["validation"]["mentions_f1"] == 1
     model = str(tmp_path / "run" / "saved_model" / "1")
-    page = tmp_path / "page.html"
+    page = tmp_path / "pages" / "page.html"
     assert main(["predict", model, texts[1], "--html", str(page)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == texts[1]
@@ -426,6 +426,10 @@ def test_finetune_learns_two_documents(
         "x (25-26)",
     ]
     assert page.read_text("utf-8").count("<span") == 4
+    assert main(["predict", model, texts[1], "--html", str(page)]) == 1
+    assert f"{page} exists" in capsys.readouterr().err
+    assert main(["predict", model, texts[1], "--html", str(page), "--overwrite"]) == 0
+    capsys.readouterr()
     rows = tmp_path / "rows.jsonl"
     assert main(["evaluate", model, "--data", str(data), "--output", str(rows)]) == 0
     assert "b_cubed" in capsys.readouterr().out
