@@ -212,7 +212,7 @@ def test_a_py_dataset_of_strings(classifier: Any, texts_and_labels: Any):
         ).history
         np.testing.assert_allclose(history["loss"], [expected] * 2, rtol=1e-5)
         np.testing.assert_allclose(history["val_loss"], [expected] * 2, rtol=1e-5)
-        assert source.begun == source.epochs == 2
+        assert source.begun >= source.epochs == 2  # Keras may look into an epoch more.
     figures = classifier.evaluate(Batches(texts, numbers), return_dict=True, verbose=0)
     np.testing.assert_allclose(figures["loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(
