@@ -46,7 +46,7 @@ def dataset_of_source(source: Any, encode: Callable[[Any], Any]) -> tf.data.Data
 
 def parts_of_batch(batch: Any) -> tuple[Any, Any, Any]:
     """`x`, `y` and `sample_weight` of a batch as sources give it; what is missing is `None`."""
-    if isinstance(batch, list) and not (batch and isinstance(batch[0], str | bytes)):
+    if isinstance(batch, list) and not (batch and _is_text(batch[0])):
         batch = tuple(batch)
     parts = batch if isinstance(batch, tuple) else (batch,)
     if len(parts) > 3:
@@ -55,6 +55,12 @@ def parts_of_batch(batch: Any) -> tuple[Any, Any, Any]:
         )
     x, y, sample_weight = (*parts, None, None)[:3]
     return x, y, sample_weight
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or a tuple of texts, such as a pair."""
+    texts = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(text, str | bytes) for text in texts)
 
 
 def _batches_of(source: keras.utils.PyDataset) -> Callable[[], Iterator[Any]]:

@@ -264,6 +264,8 @@ def test_a_generator_of_strings(classifier: Any, texts_and_labels: Any):
     ("batch", "parts"),
     [
         (["a", "b"], (["a", "b"], None, None)),
+        ([("a", "b"), ("c", "d")], ([("a", "b"), ("c", "d")], None, None)),
+        ([(["a"], ["b"]), [1]], ((["a"], ["b"]), [1], None)),
         ((["a"], [1]), (["a"], [1], None)),
         ([["a"], [1], [0.5]], (["a"], [1], [0.5])),
         ({"x": 1}, ({"x": 1}, None, None)),
