@@ -59,7 +59,16 @@ def settings_from(settings_class: Any, arguments: Namespace) -> Any:
 
 
 def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
-    """Columns of the texts of a file, by the options that the labelled file is read with."""
+    """Columns of the texts of a file, by the options that the labelled file is read with.
+
+    Raises:
+        DataError: The file cannot be read.
+        ValueError: The task has no answers that may be refused.
+    """
+    if not of.rejects({}):
+        raise ValueError(
+            f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
+        )
     options = vars(reading)
     asked = AskedColumns(**{f.name: options.get(f.name) for f in fields(AskedColumns)})
     return of.read_asked(path, asked)

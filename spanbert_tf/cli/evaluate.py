@@ -121,10 +121,6 @@ def run(arguments: Namespace) -> Evaluated:
     with without_info():
         task = load_task(found, trust=arguments.trust)
     of = task.task_class
-    if arguments.out_of_scope is not None and not of.rejects({}):
-        raise ValueError(
-            f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
-        )
     if arguments.confusions is not None:
         if not task.has_confusions():
             raise ValueError(
@@ -132,8 +128,8 @@ def run(arguments: Namespace) -> Evaluated:
             )
         check_picture(arguments.confusions)
     reading = settings_from(of.reading_cls, arguments)
-    records = of.read(arguments.data, reading)
     outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
+    records = of.read(arguments.data, reading)
     assessed = task.answer_records(records, out_of_scope=outside)
     report = task.report(assessed.answers, records)
     written = []

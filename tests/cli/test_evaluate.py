@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, export_encoder, export_task
+from spanbert_tf.cli.arguments import read_out_of_scope
 from spanbert_tf.cli.main import build_parser, main
-from spanbert_tf.settings import Pretraining
+from spanbert_tf.settings import Pretraining, TextColumns
+from spanbert_tf.tasks import task_class
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.training.pretraining.evaluation import evaluate_pretrainer
 from spanbert_tf.training.pretraining.start import masked_batches
@@ -234,6 +236,12 @@ def test_out_of_scope_without_use_is_refused(
     outside = ("--out-of-scope", folder / "outside.txt", "--output", tmp_path / "run")
     assert message in run(capsys, *words, *outside, *more, code=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_only_tasks_that_refuse_answers_read_texts_out_of_scope():
+    for name in ("token-classification", "question-answering", "coreference-resolution"):
+        with pytest.raises(ValueError, match=f"text-classification, but {name} refuses nothing"):
+            read_out_of_scope(task_class(name), "none.txt", TextColumns())
 
 
 def test_pretrainers_on_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
