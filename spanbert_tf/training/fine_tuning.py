@@ -304,8 +304,8 @@ def _interrupted(checkpoint: Checkpoint, settings: FineTuning) -> Interrupted:
     if not done:
         return Interrupted("stopped in the first epoch: nothing is kept.")
     return Interrupted(
-        f"stopped after {done} of {settings.epochs} epochs, which are kept in {checkpoint.folder}; "
-        "resume the run to go on from there.",
+        f"stopped after {done} of {settings.epochs or 'its'} epochs, which are kept in "
+        f"{checkpoint.folder}; resume the run to go on from there.",
         checkpoint.folder,
         done,
     )
