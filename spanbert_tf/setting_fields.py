@@ -69,7 +69,7 @@ class Settings:
     def __post_init__(self) -> None:
         for of in fields(self):  # type: ignore[arg-type]
             value, fits = getattr(self, of.name), of.metadata.get("range")
-            if fits is None or (value is None and of.default is None) or fits.holds(value):
+            if fits is None or (of.default is None if value is None else fits.holds(value)):
                 continue
             expected = f"{fits.expected}, or None" if of.default is None else fits.expected
             raise ValueError(f"`{of.name}` must be {expected}, but is {value!r}.")

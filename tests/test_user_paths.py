@@ -9,7 +9,9 @@ from spanbert_tf import SpanBertBackbone, load_hugging_face
 from spanbert_tf.atomic_files import atomic_folder, user_path
 from spanbert_tf.cli.main import build_parser
 from spanbert_tf.data.corpus.documents import corpus_files
+from spanbert_tf.data.readers.coreference import read_coreference
 from spanbert_tf.data.readers.entities import read_entities
+from spanbert_tf.data.readers.gap import read_gap
 from spanbert_tf.data.readers.questions import read_asked
 from spanbert_tf.data.readers.relations import read_relations
 from spanbert_tf.data.readers.tables import read_examples, read_texts
@@ -17,6 +19,7 @@ from spanbert_tf.export.conversion import convert
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
 from spanbert_tf.training.fine_tuning import checkpoint_folder
 from tests.checkpoints.foreign_folders import assert_same_backbone, write_checkpoint
+from tests.data.readers.test_gap import HEADER, ROW
 
 
 @pytest.fixture
@@ -44,10 +47,13 @@ def test_files_of_data(home: Path):
     relation = {"text": "Ada met Bo", "head": [0, 3], "tail": [8, 10], "label": "met"}
     (home / "r.jsonl").write_text(json.dumps(relation))
     (home / "a.txt").write_text("one line\n")
+    (home / "c.jsonl").write_text(json.dumps({"text": "Ada", "clusters": []}))
+    (home / "gap.tsv").write_text(HEADER + ROW)
     assert len(read_examples("~/a.csv")) == len(read_texts("~/a.txt")) == 1
     assert len(read_entities("~/a.conll")) == 1
     assert read_asked("~/q.csv") == [["Who?"], ["Ada."]]
-    assert len(read_relations("~/r.jsonl")) == 1
+    assert len(read_relations("~/r.jsonl")) == len(read_gap("~/gap.tsv")) == 1
+    assert len(read_coreference("~/c.jsonl")) == len(read_coreference(["~/c.jsonl"])) == 1
     assert corpus_files(["~/a.txt"]) == [home / "a.txt"]
 
 

@@ -4,6 +4,7 @@ import argparse
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
@@ -58,7 +59,16 @@ def settings_from(settings_class: Any, arguments: Namespace) -> Any:
 
 
 def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
-    """Columns of the texts of a file, by the options that the labelled file is read with."""
+    """Columns of the texts of a file, by the options that the labelled file is read with.
+
+    Raises:
+        DataError: The file cannot be read.
+        ValueError: The task has no answers that may be refused.
+    """
+    if not of.rejects({}):
+        raise ValueError(
+            f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
+        )
     options = vars(reading)
     asked = AskedColumns(**{f.name: options.get(f.name) for f in fields(AskedColumns)})
     return of.read_asked(path, asked)
@@ -78,6 +88,18 @@ def add_overwrite(command: Any) -> None:
     command.add_argument(
         "--overwrite", action="store_true", help="replace the output folder if it exists"
     )
+
+
+def check_files(files: Sequence[Path | None], inputs: Sequence[Any], overwrite: bool) -> None:
+    """Refuses files to write that are there, or are what is read, and makes their folders."""
+    from spanbert_tf.output_folders import check_places
+
+    wanted = [path for path in files if path is not None]
+    check_places(wanted, inputs)
+    for path in wanted:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: choose another name or give --overwrite")
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def add_corpus(command: Any) -> None:

@@ -11,6 +11,7 @@ from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.cli.arguments import (
     MODEL_HELP,
     add_settings,
+    check_files,
     flags_of,
     read_out_of_scope,
     settings_from,
@@ -61,7 +62,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
         metavar="FILE",
         help="labelled data; of a pretrainer the folder that `spanbert-tf prepare` wrote",
     )
-    task = task_of_model(words[1:], ["--data", *_FILES, "--shards", *flags_of(TextColumns)])
+    task = task_of_model(
+        words[1:], ["--data", *_FILES, "--shards", *flags_of(TextColumns), *flags_of(Pretraining)]
+    )
     if task is not None and task not in FINE_TUNED_TASKS:
         command.add_argument(
             "--shards", type=int, metavar="N", help="take the last N of the corpus (default: all)"
@@ -113,14 +116,11 @@ def run(arguments: Namespace) -> Evaluated:
     from spanbert_tf.cli.confusion_picture import check_picture, draw_confusions
     from spanbert_tf.export.task_loading import load_task
 
-    _check_files(arguments, found.path)
+    inputs = [found.path, arguments.data, arguments.out_of_scope]
+    check_files([arguments.output, arguments.confusions], inputs, arguments.overwrite)
     with without_info():
         task = load_task(found, trust=arguments.trust)
     of = task.task_class
-    if arguments.out_of_scope is not None and not of.rejects({}):
-        raise ValueError(
-            f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
-        )
     if arguments.confusions is not None:
         if not task.has_confusions():
             raise ValueError(
@@ -128,8 +128,8 @@ def run(arguments: Namespace) -> Evaluated:
             )
         check_picture(arguments.confusions)
     reading = settings_from(of.reading_cls, arguments)
-    records = of.read(arguments.data, reading)
     outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
+    records = of.read(arguments.data, reading)
     assessed = task.answer_records(records, out_of_scope=outside)
     report = task.report(assessed.answers, records)
     written = []
@@ -158,18 +158,6 @@ def show(result: Evaluated) -> str:
     if result.written:
         parts.append("\n".join(f"wrote {path}" for path in result.written))
     return "\n\n".join(parts)
-
-
-def _check_files(arguments: Namespace, model: str) -> None:
-    """Refuses files to write that are there, or are what is read."""
-    from spanbert_tf.output_folders import check_places
-
-    files = [path for path in (arguments.output, arguments.confusions) if path is not None]
-    check_places(files, [model, arguments.data, arguments.out_of_scope])
-    for path in files:
-        if path.exists() and not arguments.overwrite:
-            raise FileExistsError(f"{path} exists: choose another name or give --overwrite")
-        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _rows(task: Any, answers: Sequence[Any], records: Sequence[Any]) -> Iterator[dict[str, Any]]:

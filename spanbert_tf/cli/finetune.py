@@ -82,11 +82,11 @@ def run(arguments: Namespace) -> dict[str, Any]:
     of = task_class(arguments.task)
     settings = settings_from(of.settings_cls, arguments)
     reading = settings_from(of.reading_cls, arguments)
+    outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
     train, validation, test = (
         path and of.read(path, reading)
         for path in (arguments.train, arguments.validation, arguments.test)
     )
-    outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
     encoder = arguments.encoder or default_encoder()
     if arguments.folds is not None:
         _refuse_without_use(arguments)

@@ -8,6 +8,7 @@ from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.cli.arguments import (
     MODEL_HELP,
     add_settings,
+    check_files,
     flags_of,
     settings_from,
     task_of_model,
@@ -48,6 +49,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         metavar="FILE",
         help="also write the answers as a page in colours; for coreference-resolution",
     )
+    command.add_argument("--overwrite", action="store_true", help="replace that page if it exists")
     command.add_argument(
         "--trust",
         action="store_true",
@@ -70,6 +72,7 @@ def run(arguments: Namespace) -> list[Answered]:
     of = task.task_class
     if arguments.html and of.page_of is None:
         arguments.parser.error(f"--html: answers of {of.task} have no form in colours")
+    check_files([arguments.html], [arguments.model, arguments.input], arguments.overwrite)
     columns = _columns(arguments, of)
     asking = settings_from(of.asking_cls, arguments)
     # What one answer is for: one text or a pair, or several texts, such as question and context.

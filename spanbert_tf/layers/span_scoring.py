@@ -42,9 +42,7 @@ def best_spans(
     """
     length = ops.shape(start_logits)[1]
     # `expand_dims`, as LiteRT has no slices with new axes.
-    ends = ops.expand_dims(ops.arange(length), 1) + ops.arange(max_length)  # [s, l]
-    padded = ops.pad(end_logits, ((0, 0), (0, max_length - 1)), constant_values=NEVER)
-    sums = ops.expand_dims(start_logits, 2) + ops.take(padded, ends, axis=1)  # [b, s, l]
+    sums = ops.expand_dims(start_logits, 2) + banded_values(end_logits, max_length, fill=NEVER)
     flat = ops.reshape(sums, (-1, length * max_length))
     # A short row has fewer spans than are wanted.
     flat = ops.pad(flat, ((0, 0), (0, num_spans)), constant_values=2 * NEVER)

@@ -26,7 +26,7 @@ def dataset_of_source(source: Any, encode: Callable[[Any], Any]) -> tf.data.Data
     """
     if isinstance(source, keras.utils.PyDataset):
         batches = _batches_of(source)
-        first = next(batches(), None)
+        first = None if source.num_batches == 0 else source[0]
     else:
         first = next(source, None)
         rest = chain([first], source)
@@ -46,7 +46,7 @@ def dataset_of_source(source: Any, encode: Callable[[Any], Any]) -> tf.data.Data
 
 def parts_of_batch(batch: Any) -> tuple[Any, Any, Any]:
     """`x`, `y` and `sample_weight` of a batch as sources give it; what is missing is `None`."""
-    if isinstance(batch, list) and not (batch and isinstance(batch[0], str | bytes)):
+    if isinstance(batch, list) and not (batch and _is_text(batch[0])):
         batch = tuple(batch)
     parts = batch if isinstance(batch, tuple) else (batch,)
     if len(parts) > 3:
@@ -57,8 +57,15 @@ def parts_of_batch(batch: Any) -> tuple[Any, Any, Any]:
     return x, y, sample_weight
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or a tuple of texts, such as a pair."""
+    texts = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(text, str | bytes) for text in texts)
+
+
 def _batches_of(source: keras.utils.PyDataset) -> Callable[[], Iterator[Any]]:
     def batches() -> Iterator[Any]:
+        source.on_epoch_begin()
         size = source.num_batches
         for number in count() if size is None else range(size):
             yield source[number]

@@ -202,6 +202,11 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
         cls, backbone: Any, tokenizer: Any, head: dict[str, Any], settings: Any
     ) -> Any:
         """Makes a resolver, with the encoder's embeddings frozen unless settings say otherwise."""
+        if settings.train_embeddings and settings.lora_rank is not None:
+            raise ValueError(
+                "`train_embeddings` trains weights of the encoder, which `lora_rank` leaves as "
+                "they are: give one of the two."
+            )
         for layer in (backbone.token_embedding, backbone.embeddings):
             layer.trainable = settings.train_embeddings
         return super().with_new_head(backbone, tokenizer, head, settings)

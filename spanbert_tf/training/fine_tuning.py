@@ -90,8 +90,8 @@ def finetune(
     Sets Keras' global seed (`keras.utils.set_random_seed`), which decides head and dropout.
 
     Args:
-        settings: How to train: the task's `settings_cls`, or `FineTuning` where its own fields are
-            to have their defaults.
+        settings: How to train: the task's `settings_cls`; or `FineTuning`, of which the task takes
+            what differs from `FineTuning()`, and all else from its own defaults.
         train: Records, as the task's `read` gives them.
         validation: Records to choose the best epoch by.  `None`: a part of `train`,
             `settings.validation_fraction` of it, is held out, stratified by the task's `strata`.
@@ -133,7 +133,7 @@ def finetune(
     if saved_model is not None:
         require_tensorflow()
     of = task_class(task)
-    settings = _settings_of(of, settings)
+    settings = settings_of(of, settings)
     if adapter is not None and settings.lora_rank is None:
         raise ValueError("`adapter` needs `settings.lora_rank`: without it all weights are trained")
     head = of.head_arguments(train, settings)
@@ -198,7 +198,7 @@ def _check(outputs: Sequence[Path], encoder: Any, checkpoint: Checkpoint, overwr
     check_outputs(outputs, replace, [encoder])
 
 
-def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
+def settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
     """The settings as the task's own class."""
     if isinstance(settings, of.settings_cls):
         return settings
@@ -207,7 +207,9 @@ def _settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
             f"expected settings of the class {of.settings_cls.__name__} for {of.task}, got "
             f"{type(settings).__name__}"
         )
-    return of.settings_cls(**{f.name: getattr(settings, f.name) for f in fields(settings)})
+    # What is as `FineTuning` has it by default is as the task has it, such as long rows.
+    values = ((f, getattr(settings, f.name)) for f in fields(settings))
+    return of.settings_cls(**{f.name: value for f, value in values if value != f.default})
 
 
 def _data_of(model: SpanBertTask, records: Sequence[Any]) -> tuple[Any, Any]:
@@ -302,8 +304,8 @@ def _interrupted(checkpoint: Checkpoint, settings: FineTuning) -> Interrupted:
     if not done:
         return Interrupted("stopped in the first epoch: nothing is kept.")
     return Interrupted(
-        f"stopped after {done} of {settings.epochs} epochs, which are kept in {checkpoint.folder}; "
-        "resume the run to go on from there.",
+        f"stopped after {done} of {settings.epochs or 'its'} epochs, which are kept in "
+        f"{checkpoint.folder}; resume the run to go on from there.",
         checkpoint.folder,
         done,
     )

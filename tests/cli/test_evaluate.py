@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from spanbert_tf import SpanBertBackbone, SpanBertTokenizer, export_encoder, export_task
-from spanbert_tf.cli.main import main
-from spanbert_tf.settings import Pretraining
+from spanbert_tf.cli.arguments import read_out_of_scope
+from spanbert_tf.cli.main import build_parser, main
+from spanbert_tf.settings import Pretraining, TextColumns
+from spanbert_tf.tasks import task_class
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerPreprocessor
 from spanbert_tf.training.pretraining.evaluation import evaluate_pretrainer
 from spanbert_tf.training.pretraining.start import masked_batches
@@ -236,6 +238,12 @@ def test_out_of_scope_without_use_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_only_tasks_that_refuse_answers_read_texts_out_of_scope():
+    for name in ("token-classification", "question-answering", "coreference-resolution"):
+        with pytest.raises(ValueError, match=f"text-classification, but {name} refuses nothing"):
+            read_out_of_scope(task_class(name), "none.txt", TextColumns())
+
+
 def test_pretrainers_on_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The means over all targets, found by hand, from a preset and from a SavedModel."""
     corpus = make_corpus(tmp_path)
@@ -265,6 +273,13 @@ def test_pretrainers_on_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert served == pytest.approx(result, rel=1e-5)
     whole = evaluate_pretrainer(tmp_path / "pretrainer", corpus, settings)
     assert whole["tokens"] > result["tokens"]
+    pretrainer.preprocessor = None  # A preset may have a tokenizer alone.
+    pretrainer.save_to_preset(str(tmp_path / "bare"))
+    TOKENIZER.save_to_preset(str(tmp_path / "bare"))
+    assert evaluate_pretrainer(tmp_path / "bare", corpus, settings) == pytest.approx(whole)
+
+    before = ["evaluate", "--seed", "3", str(tmp_path / "pretrainer"), "--data", str(corpus)]
+    assert build_parser(before).parse_args(before).seed == 3
 
     assert main(["evaluate", str(tmp_path / "pretrainer"), *map(str, words)]) == 0
     assert f"{result['tokens']:,} tokens: loss " in capsys.readouterr().out

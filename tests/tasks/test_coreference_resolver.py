@@ -279,6 +279,9 @@ def test_numbers_and_encoders_are_checked(tokenizer: SpanBertTokenizer):
     records = [CoreferenceText("a", (), path="made.conll")]
     with pytest.raises(DataError, match=r"made\.conll: expected texts with clusters, found none"):
         SpanBertCoreferenceResolver.head_arguments(records, CoreferenceResolution())
+    both = CoreferenceResolution(train_embeddings=True, lora_rank=2)
+    with pytest.raises(ValueError, match="`lora_rank` leaves as they are"):
+        SpanBertCoreferenceResolver.with_new_head(make_backbone(), tokenizer, {}, both)
 
 
 def test_thresholds_are_the_best_for_the_records():
@@ -413,7 +416,7 @@ def test_finetune_learns_two_documents(
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["validation"]["conll_f1"] == outcome["validation"]["mentions_f1"] == 1
     model = str(tmp_path / "run" / "saved_model" / "1")
-    page = tmp_path / "page.html"
+    page = tmp_path / "pages" / "page.html"
     assert main(["predict", model, texts[1], "--html", str(page)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == texts[1]
@@ -423,6 +426,10 @@ def test_finetune_learns_two_documents(
         "x (25-26)",
     ]
     assert page.read_text("utf-8").count("<span") == 4
+    assert main(["predict", model, texts[1], "--html", str(page)]) == 1
+    assert f"{page} exists" in capsys.readouterr().err
+    assert main(["predict", model, texts[1], "--html", str(page), "--overwrite"]) == 0
+    capsys.readouterr()
     rows = tmp_path / "rows.jsonl"
     assert main(["evaluate", model, "--data", str(data), "--output", str(rows)]) == 0
     assert "b_cubed" in capsys.readouterr().out

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanbert_tf.settings import FineTuning
+from spanbert_tf.settings import CoreferenceResolution, FineTuning, TextClassification
+from spanbert_tf.tasks import task_class
 from spanbert_tf.training.chosen_settings import EPOCHS, choose_settings, what_was_chosen
+from spanbert_tf.training.fine_tuning import settings_of
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,11 @@ def test_it_is_said():
     settings = FineTuning(epochs=3)
     said = what_was_chosen(settings, choose_settings(settings, 384, 100))
     assert said == "learning rate 0.0002, head learning rate 0.001"
+
+
+def test_settings_of_all_tasks_leave_a_tasks_own_defaults_alone():
+    resolution = task_class("coreference-resolution")
+    made = settings_of(resolution, FineTuning(seed=3, batch_size=2))
+    assert made == CoreferenceResolution(seed=3, batch_size=2)
+    with pytest.raises(ValueError, match=r"the class CoreferenceResolution for .*, got TextCl"):
+        settings_of(resolution, TextClassification())

@@ -97,6 +97,7 @@ def test_one_fold_is_refused():
     [
         ("epochs", 0),
         ("batch_size", 0),
+        ("batch_size", None),
         ("learning_rate", 0.0),
         ("warmup_proportion", 1.0),
         ("weight_decay", -1.0),

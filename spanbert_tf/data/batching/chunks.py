@@ -26,7 +26,8 @@ class ChunkBatches:
     alone.
 
     Args:
-        rows: A row a document, and `GOLD_MENTIONS` as its target.
+        rows: A row a document, and `GOLD_MENTIONS` as its target.  A chunk weighs what its document
+            does.
         tokenizer: Has `cls_token_id`, `sep_token_id` and `pad_token_id`.
         chunk_length: The most tokens of a chunk, special tokens counted.
         chunks: Chunks of a document in an epoch.
@@ -52,6 +53,7 @@ class ChunkBatches:
         self._pieces = np.split(segment.values.numpy(), segment.row_splits.numpy()[1:-1])
         mentions = rows.targets[GOLD_MENTIONS]
         self._mentions = np.split(mentions.values.numpy(), mentions.row_splits.numpy()[1:-1])
+        self._weights = rows.sample_weight
         self._tokenizer = tokenizer
         self.most_pieces = chunk_length - SPECIAL_TOKENS
         self.chunks = chunks
@@ -103,7 +105,7 @@ class ChunkBatches:
         return (*(by_name.get(of.name, np.zeros_like(ids)) for of in ENCODER_FEATURES), gold)
 
     def dataset(self) -> tf.data.Dataset:
-        """Batches `(features, mentions)`; each iteration is one epoch."""
+        """Batches `(features, mentions)`, with weights `[b]` if rows have them; one epoch."""
         batches = tf.data.Dataset.from_tensors(0).flat_map(self._slice_plan)
         batches = batches.map(self._gather, PARALLEL_BATCHES, deterministic=True)
         batches = batches.apply(tf.data.experimental.assert_cardinality(len(self)))
@@ -131,4 +133,5 @@ class ChunkBatches:
             of.name: tf.ensure_shape(feature, [None, None])
             for of, feature in zip(ENCODER_FEATURES, features, strict=True)
         }
-        return named, tf.ensure_shape(gold, [None, None, 3])
+        batch = named, tf.ensure_shape(gold, [None, None, 3])
+        return batch if self._weights is None else (*batch, tf.gather(self._weights, plan[:, 0]))

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.coreference_columns import Mention, WordDocument, read_word_documents
 from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
 from spanbert_tf.data.readers.tables import read_json_lines
@@ -91,7 +92,7 @@ def read_coreference(
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     texts = []
-    for path in chain.from_iterable(map(_files, map(Path, paths))):
+    for path in chain.from_iterable(map(_files, map(user_path, paths))):
         documents = list(_reader(path)(path, speakers))
         if not documents:
             raise DataError(f"{path}: the file holds no document.")
@@ -148,7 +149,7 @@ def _finish(path: Path, document: _Document, repair: bool) -> CoreferenceText:
                     f"{path}, line {line}: the mention {quote(text[start:end])} ({start} to "
                     f"{end}) is given twice, in {'one' if other == number else 'two'} of the "
                     "clusters; expected each mention once. `repair_clusters` "
-                    "(`--repair-clusters`) keeps it in the larger one only."
+                    "keeps it in the larger one only."
                 )
             cluster_of.setdefault((start, end), number)
     clusters: dict[int, list[tuple[int, int]]] = {}

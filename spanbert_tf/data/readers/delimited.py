@@ -57,15 +57,19 @@ def read_records(
     first = next(lines, None)
     excel = first and _EXCEL.fullmatch(first[1])
     if excel:
-        _log.warning("%s: fields are parted by %r, as its first line says", path, excel[1])
-        delimiter = delimiter or excel[1]
+        if delimiter is None:
+            delimiter = excel[1]
+            _log.warning("%s: fields are parted by %r, as its first line says", path, delimiter)
         first = next(lines, None)
     if first is None:
         return iter(())
     number, header = first
     dialect = _dialect(path, header, delimiter, quoting)
     lines = chain([(number, header)], lines)
-    rows = _quoted_rows(path, lines, dialect) if dialect.quoted else _rows(path, lines, dialect)
+    if dialect.quoted:
+        rows = _quoted_rows(path, lines, dialect)
+    else:
+        rows = _rows(path, lines, dialect, warned=quoting is not None)
     return _with_header(path, rows, dialect)
 
 
@@ -103,9 +107,8 @@ def _is_quoted(cell: str) -> bool:
 
 
 def _rows(
-    path: Path, lines: Iterator[tuple[int, str]], dialect: Dialect
+    path: Path, lines: Iterator[tuple[int, str]], dialect: Dialect, warned: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    warned = False
     for line, text in lines:
         row = text.split(dialect.delimiter)
         if not warned and any(map(_is_quoted, row)):

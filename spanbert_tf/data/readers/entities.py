@@ -146,8 +146,8 @@ def _spans(path: Path, sentence: TaggedWords, scheme: str, repair: bool) -> list
         raise DataError(
             f"{path}, line {sentence.lines[error.index]}: at the word "
             f"{quote(sentence.words[error.index])} ({error.index + 1} of {len(sentence.words)}), "
-            f"{error}; the file's tags look like {scheme}. `repair_tags` (`--repair-tags`) lets "
-            "an entity begin or end there."
+            f"{error}; the file's tags look like {scheme}. `repair_tags` lets an entity "
+            "begin or end there."
         ) from error
 
 

@@ -6,8 +6,8 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
+from spanbert_tf.atomic_files import user_path
 from spanbert_tf.data.readers.lines import DataError, quote, read_lines
 
 _COLUMNS = ("ID", "Text", "Pronoun", "Pronoun-offset")
@@ -48,7 +48,7 @@ def read_gap(path: str | os.PathLike[str]) -> list[GapExample]:
             a name does not stand where it should, or the pronoun has no gender; or a truth is
             neither TRUE nor FALSE.
     """
-    path = Path(path)
+    path = user_path(path)
     header: list[str] = []
     examples = []
     for line, text in read_lines(path):

@@ -50,7 +50,7 @@ class JoinsClusters:
     @property
     def scored_decoder(self) -> CandidateDecoder:
         """Gives the candidates of each text, by which thresholds are set."""
-        return CandidateDecoder(self.decoder)
+        return CandidateDecoder()
 
     def given(
         self, answers: Sequence[Answer], records: Sequence[CoreferenceText]
@@ -112,7 +112,7 @@ def figures_of(
     Args:
         answers: The candidates of each text.
         records: The texts, and their clusters.
-        thresholds: Of mentions and of links, see `Candidates.clusters`.
+        thresholds: Of mentions and of links, see `Candidates.joined`.
         singletons: Whether clusters of one mention count; without them `conll_f1` is that of
             clusters of two mentions at least, too.
     """

@@ -81,15 +81,11 @@ class Joined(NamedTuple):
     clusters: FoundClusters
 
 
-@dataclass(frozen=True)
 class CandidateDecoder:
     """Gives the candidates themselves, from which thresholds are chosen.
 
-    Attributes:
-        decoder: What joins them, which a SavedModel has done already.
+    Of a SavedModel it gives what has been joined there already.
     """
-
-    decoder: "ClusterDecoder"
 
     def answers(
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
@@ -133,7 +129,7 @@ class ClusterDecoder(Decoder):
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
     ) -> list[FoundClusters]:
         """The clusters of each text, of what the network's `decode` gave of each row."""
-        candidates = CandidateDecoder(self).answers(decoded, rows, columns)
+        candidates = CandidateDecoder().answers(decoded, rows, columns)
         thresholds = self.mention_threshold, self.link_threshold
         return [self.wanted(of_text.joined(*thresholds)) for of_text in candidates]
 

@@ -7,7 +7,7 @@ from spanbert_tf.data.corpus.shards import read_manifest
 from spanbert_tf.export.loading import load_with_heads
 from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, find
 from spanbert_tf.settings import Pretraining
-from spanbert_tf.training.pretraining.start import check_length, masked_batches
+from spanbert_tf.training.pretraining.start import check_length, masked_batches, with_preprocessor
 from spanbert_tf.training.pretraining.steps import Steps, figures
 from spanbert_tf.training.pretraining.workers import Workers
 
@@ -46,7 +46,8 @@ def evaluate_pretrainer(
     there = len(read_manifest(corpus).shards)
     if shards is not None and not 1 <= shards <= there:
         raise ValueError(f"`shards` must be from 1 to {there}, the corpus's, but is {shards}.")
-    pretrainer: Any = load_with_heads(found, settings.dtype)[0]
+    loaded: Any = load_with_heads(found, settings.dtype)
+    pretrainer = with_preprocessor(*loaded)
     check_length(pretrainer, corpus, found.source)
     taken = slice(None) if shards is None else slice(-shards, None)
     batches = masked_batches(settings, corpus, pretrainer, taken)

@@ -91,23 +91,33 @@ def _trained_pretrainer(settings: Pretraining, encoder: Handle) -> SpanBertPretr
         if settings.max_targets is None:
             heads["max_targets"] = model.max_targets
         _check_heads(model, heads, encoder.source)
-        if model.preprocessor is None:  # A preset may have a tokenizer alone.
-            model.preprocessor = _preprocessor(model.backbone, tokenizer, heads)
-        return model
+        return with_preprocessor(model, tokenizer)
     return _with_heads(model, tokenizer, heads)
+
+
+def with_preprocessor(
+    pretrainer: SpanBertPretrainer, tokenizer: SpanBertTokenizer
+) -> SpanBertPretrainer:
+    """Gives a pretrainer a preprocessor where its preset has a tokenizer alone."""
+    if pretrainer.preprocessor is None:
+        pretrainer.preprocessor = _preprocessor(
+            pretrainer.backbone, tokenizer, pretrainer.max_targets
+        )
+    return pretrainer
 
 
 def _with_heads(
     backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
 ) -> SpanBertPretrainer:
-    return SpanBertPretrainer(backbone, _preprocessor(backbone, tokenizer, heads), **heads)
+    preprocessor = _preprocessor(backbone, tokenizer, heads["max_targets"])
+    return SpanBertPretrainer(backbone, preprocessor, **heads)
 
 
 def _preprocessor(
-    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, heads: dict[str, Any]
+    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, max_targets: int
 ) -> SpanBertPretrainerPreprocessor:
     return SpanBertPretrainerPreprocessor(
-        tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
+        tokenizer, backbone.max_sequence_length, max_targets=max_targets
     )
 
 

@@ -66,12 +66,12 @@ def test_a_mention_beyond_its_text_is_refused(mention):
         mention_tokens(ROWS, [[]], TEXTS, 3, 10)
 
 
-def make_batches(lengths: list[int], **options) -> ChunkBatches:
+def make_batches(lengths: list[int], weights: list[float] | None = None, **options) -> ChunkBatches:
     """Documents of numbered pieces, each piece and each two pieces a mention."""
     documents = make_rows(*([(i, i + 1) for i in range(length)] for length in lengths))
     y = [[[(i, i + 1) for i in range(n)], [(i, i + 2) for i in range(n - 1)]] for n in lengths]
     mentions = mention_tokens(documents, y, ["x" * n for n in lengths], 5, 10**6)
-    rows = documents.with_targets({GOLD_MENTIONS: mentions})
+    rows = documents.with_targets({GOLD_MENTIONS: mentions}, weights)
     return ChunkBatches(rows, tokenizer=TOKENIZER, **options)
 
 
@@ -124,6 +124,15 @@ def test_a_data_set_is_an_epoch_and_reaches_both_ends():
     assert {0, 20} <= begins
     assert len(begins) > 12
     assert (batches.plan(0) != batches.plan(1)).any()
+
+
+def test_chunks_weigh_what_their_documents_do():
+    batches = make_batches([30, 5, 9], chunk_length=12, chunks=2, batch_size=4, seed=1)
+    assert [len(batch) for batch in batches.dataset()] == [2, 2]
+    weights = [0.5, 2.0, 0.0]
+    batches = make_batches([30, 5, 9], weights, chunk_length=12, chunks=2, batch_size=4, seed=1)
+    of_chunks = np.concatenate([weight for _, _, weight in batches.dataset()])
+    np.testing.assert_array_equal(of_chunks, np.array(weights)[batches.plan(0)[:, 0]])
 
 
 def test_turns_are_lines_with_speakers():

@@ -152,8 +152,10 @@ def test_quotes_of_a_tsv(tmp_path: Path, caplog: Any):
     assert read(path) == [('"a ""b"" c"', "yes"), ('"d"', "no")]
     assert caplog.text.count("line 2: quotes around a field are kept as a part of it") == 1
     assert caplog.text.count("quotes around") == 1
-    assert read(path, quoting="double") == [('a "b" c', "yes"), ("d", "no")]
     caplog.clear()
+    assert read(path, quoting="double") == [('a "b" c', "yes"), ("d", "no")]
+    assert read(path, quoting="none") == [('"a ""b"" c"', "yes"), ('"d"', "no")]
+    assert not caplog.text  # It was told.
     path = write(tmp_path, "b.tsv", f'"text"\t"label"\n{rows}')
     assert read(path) == [('a "b" c', "yes"), ("d", "no")]
     assert "fields may stand in quotes, as those of its header do" in caplog.text

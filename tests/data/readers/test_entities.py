@@ -225,7 +225,7 @@ def test_texts_without_entities_are_read(tmp_path):
 )
 def test_illegal_moves_are_errors_or_repaired(tmp_path, name, content, line):
     path = write(tmp_path, name, content)
-    with pytest.raises(DataError, match=rf"line {line}: at the word .*`--repair-tags`") as caught:
+    with pytest.raises(DataError, match=rf"line {line}: at the word .*`repair_tags`") as caught:
         read_entities(path)
     assert str(path) in str(caught.value)
     repaired = read_entities(path, repair_tags=True)
