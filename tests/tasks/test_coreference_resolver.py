@@ -333,6 +333,21 @@ def make_text(text: str, *clusters: list[str]) -> ResolvedText:
             [["The dogs", "Their"]],
             "The dogs ate. The dogs' bowl is full.",
         ),
+        (
+            "A dog ate. It barked, and Bo saw its bowl.",
+            [["A dog", "It", "its"]],
+            "A dog ate. The dog barked, and Bo saw the dog's bowl.",
+        ),
+        (
+            "The doctor saw him. He knew Ann; she left.",
+            [["The doctor", "Ann", "she"]],
+            "The doctor saw him. He knew Ann; Ann left.",
+        ),
+        (
+            "Her aunt said that she left. He said she did.",
+            [["Her aunt", "she", "she"]],
+            "Her aunt said that her aunt left. He said her aunt did.",
+        ),
         ("She left. He saw her.", [["She", "her"], ["He"]], "She left. He saw her."),
         ("A man with his dog came.", [["A man with his dog", "his"]], "A man with his dog came."),
         ("I saw Bo. I like him.", [["I", "I"], ["Bo", "him"]], "I saw Bo. I like Bo."),

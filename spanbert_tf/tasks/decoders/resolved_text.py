@@ -36,6 +36,7 @@ _AFTER_OBJECTS = _words(
     when where while who why with
     """
 )
+_ARTICLES = _words("a an the")
 _LONGEST_NAME = 60  # characters of a mention that is put in a pronoun's place
 
 
@@ -77,9 +78,12 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """The mention that tells most: the first in which a word has a capital, and no pronoun."""
+        """The mention that tells most: the first in which a word has a capital, and no pronoun.
+
+        Nor does that of an article or a pronoun count, as in "The doctor" and "Her sister".
+        """
         named = [mention.text for mention in self.mentions if not mention.is_pronoun]
-        proper = [text for text in named if re.search(r"\b[^\W\d_a-z]", text)]
+        proper = [text for text in named if _is_proper(text)]
         return (proper or named or [self.mentions[0].text])[0]
 
     def __str__(self) -> str:
@@ -123,7 +127,8 @@ class ResolvedText(list[Cluster]):
             Ann met Bo. She gave him her book. -> Ann met Bo. Ann gave Bo Ann's book.
 
         A pronoun whose cluster has nothing but pronouns stays, as does one within its own name.
-        English only.
+        "A dog" comes back as "the dog", and with a capital where the pronoun has one.  English
+        only.
         """
         places: list[tuple[int, int, str]] = []
         for cluster in self:
@@ -135,7 +140,9 @@ class ResolvedText(list[Cluster]):
                 word = mention.text.lower()
                 within = any(of.start <= mention.start and mention.end <= of.end for of in others)
                 if word in _REPLACED and not within:
-                    replacement = _possessive(name) if self._owns(mention) else name
+                    replacement = _as_known(name, mention.text[0].isupper())
+                    if self._owns(mention):
+                        replacement = _possessive(replacement)
                     places.append((mention.start, mention.end, replacement))
         text, end = "", 0
         for start, stop, replacement in sorted(places):
@@ -202,6 +209,24 @@ def html_page(texts: Sequence[ResolvedText]) -> str:
         f'<body style="font-family: sans-serif; max-width: 50em; margin: 2em auto">\n{body}\n'
         "</body></html>\n"
     )
+
+
+def _is_proper(text: str) -> bool:
+    """Whether a word has a capital that is not due to its place alone."""
+    return any(
+        word[0].isupper() and word.lower() not in _ARTICLES | _PRONOUNS
+        for word in re.findall(r"\w+", text)
+    )
+
+
+def _as_known(name: str, begins: bool) -> str:
+    """A name where it has been mentioned before, with a capital if it `begins` a sentence."""
+    first = re.match(r"\w*", name)[0]  # type: ignore[index]  # It always matches.
+    if first.lower() in _ARTICLES:
+        name = f"the{name[len(first) :]}"
+    elif first.lower() in _PRONOUNS:  # "Her sister"
+        name = f"{first.lower()}{name[len(first) :]}"
+    return name[0].upper() + name[1:] if begins else name
 
 
 def _possessive(name: str) -> str:
