@@ -221,7 +221,7 @@ def _is_proper(text: str) -> bool:
 
 def _as_known(name: str, begins: bool) -> str:
     """A name where it has been mentioned before, with a capital if it `begins` a sentence."""
-    first = re.match(r"\w*", name)[0]  # type: ignore[index]  # It always matches.
+    first = name.split()[0]
     if first.lower() in _ARTICLES:
         name = f"the{name[len(first) :]}"
     elif first.lower() in _PRONOUNS:  # "Her sister"
