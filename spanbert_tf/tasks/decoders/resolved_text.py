@@ -240,6 +240,7 @@ def _opening(number: int, size: int, name: str) -> str:
     hue = round(number * 137.508) % 360
     style = f"border-bottom: 2px solid hsl({hue}, 60%, 45%)"
     if size > 1:
-        style += f"; background: hsl({hue}, 75%, 88%); border-radius: 3px; padding: 0 2px"
+        style += f"; background: hsl({hue}, 75%, 88%); color: black; border-radius: 3px"
+        style += "; padding: 0 2px"
     title = escape(f"{number}: {' '.join(name.split())}", quote=True)
     return f'<span style="{style}" title="{title}">'
