@@ -367,6 +367,8 @@ def test_colours_nest_and_escape():
     assert (
         page.index('title="1: her book"') < page.index('title="0: her"') < page.index("her</span>")
     )
+    # Text on a pale ground is black where a page in dark colours has it white.
+    assert page.count("background") == page.count("color: black") == 2
     assert str(text[0]) == "0.800  her (4-7), it (15-17)"
     assert text[0].name == "her"
     assert make_text("the man, Bo", ["the man", "Bo"])[0].name == "Bo"

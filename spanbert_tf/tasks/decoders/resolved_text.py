@@ -221,7 +221,7 @@ def _is_proper(text: str) -> bool:
 
 def _as_known(name: str, begins: bool) -> str:
     """A name where it has been mentioned before, with a capital if it `begins` a sentence."""
-    first = re.match(r"\w*", name)[0]  # type: ignore[index]  # It always matches.
+    first = name.split()[0]
     if first.lower() in _ARTICLES:
         name = f"the{name[len(first) :]}"
     elif first.lower() in _PRONOUNS:  # "Her sister"
@@ -240,6 +240,7 @@ def _opening(number: int, size: int, name: str) -> str:
     hue = round(number * 137.508) % 360
     style = f"border-bottom: 2px solid hsl({hue}, 60%, 45%)"
     if size > 1:
-        style += f"; background: hsl({hue}, 75%, 88%); border-radius: 3px; padding: 0 2px"
+        style += f"; background: hsl({hue}, 75%, 88%); color: black; border-radius: 3px"
+        style += "; padding: 0 2px"
     title = escape(f"{number}: {' '.join(name.split())}", quote=True)
     return f'<span style="{style}" title="{title}">'
