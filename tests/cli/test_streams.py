@@ -22,7 +22,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A task that answers anything with NaN; gives what it was asked."""
     asked: list[Any] = []
 
-    def answer(texts: Any) -> list[Prediction]:
+    def answer(texts: Any, **options: Any) -> list[Prediction]:
         asked.append(texts)
         return [Prediction("é", float("nan"), {"é": float("nan"), "b": 0.5}) for _ in texts]
 
