@@ -31,7 +31,7 @@ def add_settings(
         if only and field.name not in only:
             continue
         kind, explanation = field.metadata["type"], field.metadata["help"]
-        flag = _flag(field.name)
+        flag = flag_of(field.name)
         if kind is bool and field.default is None:
             both = argparse.BooleanOptionalAction
             group.add_argument(flag, action=both, help=explanation)
@@ -76,10 +76,11 @@ def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
 
 def flags_of(settings_class: type) -> list[str]:
     """The options that `add_settings` adds."""
-    return [_flag(field.name) for field in fields(settings_class)]
+    return [flag_of(field.name) for field in fields(settings_class)]
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The option of a setting or an argument: `--text-column` of `text_column`."""
     return f"--{name.replace('_', '-')}"
 
 

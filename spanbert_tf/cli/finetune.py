@@ -9,6 +9,7 @@ from spanbert_tf.cli.arguments import (
     ENCODER_HELP,
     add_overwrite,
     add_settings,
+    flag_of,
     read_out_of_scope,
     settings_from,
     value_of,
@@ -173,7 +174,7 @@ def show(result: dict[str, Any]) -> str:
 
 def _refuse_without_use(arguments: Namespace) -> None:
     names = ("validation", "test", "out_of_scope", "resume", "tensorboard")
-    useless = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
+    useless = [flag_of(name) for name in names if getattr(arguments, name)]
     if useless:
         raise ValueError(
             f"--folds cross-validates on --train alone and keeps no model: leave out "

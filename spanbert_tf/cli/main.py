@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from spanbert_tf import __version__
+from spanbert_tf.cli.arguments import flag_of
 from spanbert_tf.start_up import import_tensorflow
 
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
@@ -114,7 +115,7 @@ def in_options(message: str, options: Collection[str]) -> str:
     """
 
     def option(match: re.Match[str]) -> str:
-        flag = f"--{match['name'].replace('_', '-')}"
+        flag = flag_of(match["name"])
         if flag not in options:
             return match[0]
         value = "" if match["value"] in (None, "True") else f" {match['value']}"

@@ -21,7 +21,12 @@ from spanbert_tf.output_folders import check_outputs, check_places, output_folde
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.tasks import DEFAULT_TASK, task_class
 from spanbert_tf.training.checkpoints import Checkpoint, Interrupted
-from spanbert_tf.training.networks import ADAPTER_FOLDER, make_network, write_network
+from spanbert_tf.training.networks import (
+    ADAPTER_FOLDER,
+    compile_network,
+    make_network,
+    write_network,
+)
 from spanbert_tf.training.pretraining.logs import require_tensorboard
 from spanbert_tf.training.splitting import stratified_split
 from spanbert_tf.training.validation import Validation
@@ -156,11 +161,12 @@ def finetune(
         _check(outputs, encoder, checkpoint, overwrite)
         checkpoint.open(resume, overwrite)
         try:
-            # From here on with what they left open.
-            model, identity, settings = make_network(of, settings, encoder, head, parts[0])
+            model, identity = make_network(of, settings, encoder, head)
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
             data, *_ = [_data_of(model, part) for part in (*parts, test) if part]
+            # From here on with what they left open.
+            settings = compile_network(model, settings, data[0])
             checkpoint.restore(model)
             trains = not checkpoint.finished
             if trains:

@@ -2,9 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
@@ -15,6 +14,7 @@ from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.training.chosen_settings import choose_settings, what_was_chosen
 from spanbert_tf.training.schedules import WarmUpLinearDecay
@@ -24,39 +24,20 @@ _log = logging.getLogger(__name__)
 ADAPTER_FOLDER = "adapter"  # In the folder of the best epoch's preset.
 
 
-class Network(NamedTuple):
-    """What is trained, and how.
-
-    Attributes:
-        model: The compiled task.
-        identity: What the encoder was before, with `settings.lora_rank`, which adapts it; else
-            `None`.
-        settings: Those of the run, of which nothing is left open, see `choose_settings`.
-    """
-
-    model: Any
-    identity: EncoderIdentity | None
-    settings: Any
-
-
 def make_network(
-    of: type[SpanBertTask],
-    settings: Any,
-    encoder: str | os.PathLike[str],
-    head: dict[str, Any],
-    records: Sequence[Any],
-) -> Network:
-    """Loads an encoder and puts a new head on it, ready to train.
+    of: type[SpanBertTask], settings: Any, encoder: str | os.PathLike[str], head: dict[str, Any]
+) -> tuple[Any, EncoderIdentity | None]:
+    """Loads an encoder and puts a new head on it.
 
     Args:
         of: The task's class.
         settings: How it is trained, of the task's `settings_cls`.
         encoder: Any handle of an encoder.
         head: What the training data decides, see `SpanBertTask.head_arguments`.
-        records: Those to train on.
 
-    Raises:
-        DataError: See `columns_of` of the task.
+    Returns:
+        The task; and with `settings.lora_rank`, which adapts the encoder, what it was before, else
+        `None`.
     """
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
@@ -66,10 +47,22 @@ def make_network(
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
-    model = of.with_new_head(backbone, tokenizer, head, settings)
-    columns, _ = model.columns_of(records)
+    return of.with_new_head(backbone, tokenizer, head, settings), identity
+
+
+def compile_network(model: Any, settings: Any, columns: Columns) -> Any:
+    """Compiles a task to be trained on texts.
+
+    Args:
+        model: What `make_network` gave.
+        settings: How it is trained.
+        columns: The texts.
+
+    Returns:
+        The settings, of which nothing is left open, see `choose_settings`.
+    """
     rows = model.rows_an_epoch(columns)
-    chosen = choose_settings(settings, backbone.hidden_dim, rows)
+    chosen = choose_settings(settings, model.backbone.hidden_dim, rows)
     if chosen != settings:
         _log.info("chosen by the encoder and the data: %s", what_was_chosen(settings, chosen))
     rate, head_rate = chosen.learning_rate, chosen.head_learning_rate
@@ -79,7 +72,7 @@ def make_network(
     if head_rate != rate:
         optimizer.speed_up(model.head_variables, head_rate / rate)
     model.compile(optimizer)
-    return Network(model, identity, chosen)
+    return chosen
 
 
 def write_network(model: Any, identity: EncoderIdentity | None, folder: Path) -> None:

@@ -405,6 +405,23 @@ def test_loss_is_the_mean_of_both_cross_entropies(answerer: SpanBertQuestionAnsw
     assert float(weighed) == pytest.approx(np.average(losses, weights=weights), rel=1e-5)
 
 
+def test_training_names_the_question_that_does_not_fit(
+    tokenizer: SpanBertTokenizer, answerer: SpanBertQuestionAnswerer, tmp_path: Path
+):
+    """Counting an epoch's windows, which would stop at it without a name, comes after."""
+    answerer.backbone.save_to_preset(str(tmp_path / "encoder"))
+    tokenizer.save_to_preset(str(tmp_path / "encoder"))
+    with pytest.raises(DataError, match=r"train.json, question 'q7': expected .* found 10"):
+        finetune(
+            QuestionAnswering(sequence_length=16, doc_stride=4, validation_fraction=0),
+            [Question("a " * 10, "b", (("b", 0),), "q7", 1, "train.json")],
+            task="question-answering",
+            encoder=tmp_path / "encoder",
+            output=tmp_path / "preset",
+            verbose=0,
+        )
+
+
 def test_what_does_not_fit_is_refused(
     tokenizer: SpanBertTokenizer, answerer: SpanBertQuestionAnswerer
 ):
