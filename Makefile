@@ -55,7 +55,7 @@ demo: venv ## the whole way from a checkpoint to a served model
 	$(BIN)/spanbert-tf demo
 
 test: check ## checks, then every test with branch coverage, a process for each core
-	$(PYTEST) --numprocesses=auto --dist=loadfile --cov --cov-report=term
+	$(PYTEST) --numprocesses=auto --dist=loadfile --no-loadscope-reorder --cov --cov-report=term
 
 test-fast: dev ## the tests that take less than five seconds each
 	$(PYTEST) -m 'not slow'

@@ -1,6 +1,7 @@
 """What every test may use: where the real data lies, and quiet third-party libraries."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 _CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 HAS_ONEDNN = any(name in _CPU for name in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile"))
 HAS_ONEDNN_BFLOAT16 = HAS_ONEDNN and "avx512" in _CPU
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests first, so that no core waits for another one's last file."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
