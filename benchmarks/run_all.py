@@ -64,6 +64,7 @@ CROSSNER = (
 BENCHMARKS = (
     Benchmark("encoder_forward", quick="--rounds 3"),
     Benchmark("text_vectors", quick="--texts 30 --default-texts 3 --rounds 1"),
+    Benchmark("search", quick="--vectors 20000 --rounds 1"),
     Benchmark("one_sentence", quick="--rounds 3 --calls 20"),
     Benchmark("finetune_sst2", quick="--rounds 1 --stretch 2"),
     Benchmark("long_text", quick="--rounds 1 --tokens 512 2048 --batches"),

@@ -37,6 +37,9 @@ _NAMES = {
     "export.task_loading": ("load_task",),
     "layers.masking.span_masking": ("SpanMasking",),
     "models.lora": ("merge_lora",),
+    "search.recommendation": ("find_interests", "recommend"),
+    "search.text_index": ("TextIndex",),
+    "search.vector_classifier": ("VectorClassifier",),
     "tokenization.tokenizer": ("SpanBertTokenizer",),
 }
 _MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() for name in names}

@@ -23,6 +23,7 @@ AnyPath = str | os.PathLike[str]
 _OF_MODELS = (
     *("saved_model.pb", "litert.json", "adapter.json", "*.weights.h5", "*.weights.json"),
     *("model.safetensors", "run.json", "checkpoint.json", "events.out.tfevents.*"),
+    "text_index.*",
 )
 # What else is written beside them, and the folders within.
 _FILES = (

@@ -79,6 +79,7 @@ def test_models(home: Path):
         (["pretrain", "~/a", "--encoder=x", "--output=~/b"], ["corpus", "output"]),
         (["prepare", "x", "--vocabulary=~/a", "--output=~/b"], ["vocabulary", "output"]),
         (["train-vocab", "x", "--output=~/a"], ["output"]),
+        (["index", "x", "--model=x", "--output=~/a"], ["output"]),
         (["demo", "--output=~/a"], ["output"]),
     ],
 )

@@ -25,7 +25,7 @@ MODULES = (
     *("spanbert_tf.models.decoding", "spanbert_tf.models.task"),
     *("spanbert_tf.models.text_preprocessor", "spanbert_tf.tasks.decoders"),
     *("spanbert_tf.data.batching.pretraining", "spanbert_tf.data.batching.rows"),
-    *("spanbert_tf.data.readers", "spanbert_tf.training"),
+    *("spanbert_tf.data.readers", "spanbert_tf.search", "spanbert_tf.training"),
 )
 # Keras' own headings, beside Google's.
 pdoc.docstrings.GOOGLE_LIST_SECTIONS += ["Call arguments", "Inputs", "Outputs"]

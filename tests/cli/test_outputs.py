@@ -68,6 +68,7 @@ def test_outputs_in_inputs(work: Path, capsys: pytest.CaptureFixture[str]):
         "export runs D --preprocessor D/1": "lies in .*D, which is written too",
         "finetune --train train.tsv --encoder runs/classifier --output runs": "which is read",
         "prepare texts --vocabulary texts/vocab.txt --output texts": "is .*texts, which is read",
+        "index texts/vocab.txt --output texts --model hf --overwrite": "holds .*, which is read",
         "train-vocab texts --output texts/vocab.txt --overwrite": "lies in .*texts, which is read",
         "train-vocab texts/vocab.txt --output texts/vocab.txt --overwrite": "is the file .*, which",
     }.items():

@@ -1,0 +1,1 @@
+"""What vectors of texts are good for: search, classes by example, recommendation."""
