@@ -33,7 +33,7 @@ def attention_bias(padding_mask: Any) -> Any:
     Example:
         `[[1, 1, 0]]` gives `[[[[0.0, 0.0, MASKED_SCORE]]]]`.
     """
-    return _bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
+    return seen_bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
 
 
 def packed_attention_bias(position_ids: Any) -> Any:
@@ -51,7 +51,23 @@ def packed_attention_bias(position_ids: Any) -> Any:
         `MASKED_SCORE`.
     """
     block = ops.cumsum(ops.cast(ops.equal(position_ids, 0), "int32"), axis=1)
-    return _bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
+    return seen_bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
+
+
+def causal_attention_bias(length: Any) -> Any:
+    """Makes what is added to attention scores so that no position sees a later one.
+
+    Args:
+        length: Positions s, an int or an int32 scalar.
+
+    Returns:
+        float32 `[1, 1, s, s]`: 0 at what a position sees, itself among it, else `MASKED_SCORE`.
+
+    Example:
+        2 gives `[[[[0.0, m], [0.0, 0.0]]]]`, m being `MASKED_SCORE`.
+    """
+    places = ops.arange(length, dtype="int32")
+    return seen_bias(places[None, None, :, None] >= places)
 
 
 def finite_bias(bias: Any, dtype: str) -> Any:
@@ -62,7 +78,8 @@ def finite_bias(bias: Any, dtype: str) -> Any:
     return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
 
 
-def _bias(is_seen: Any) -> Any:
+def seen_bias(is_seen: Any) -> Any:
+    """What is added to attention scores of what is seen and of what is not, float32, of bools."""
     return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
 
@@ -105,6 +122,12 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
+        self.build_heads(input_shape)
+        self.qkv_dense = self.make_product(3, "qkv_dense")
+        self.build_output()
+
+    def build_heads(self, input_shape: Shape) -> None:
+        """Sets the widths."""
         hidden_dim: Any = input_shape[-1]  # The only axis whose size is known for sure.
         if hidden_dim % self.num_heads:
             raise ValueError(
@@ -113,26 +136,27 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             )
         self.hidden_dim = hidden_dim
         self.head_dim = hidden_dim // self.num_heads
-        # Serialised, as one initializer object would give every kernel the same values.
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        self.qkv_dense = keras.layers.Dense(
-            3 * hidden_dim,
-            kernel_initializer=keras.initializers.get(initializer),
-            dtype=self.dtype_policy,
-            name="qkv_dense",
-        )
-        self.output_dense = keras.layers.Dense(
-            hidden_dim,
-            kernel_initializer=keras.initializers.get(initializer),
-            dtype=self.dtype_policy,
-            name="output_dense",
-        )
+
+    def build_output(self) -> None:
+        """Makes what follows the products of the inputs."""
+        self.output_dense = self.make_product(1, "output_dense")
         self.probability_dropout = Dropout(
             self.dropout, dtype=self.dtype_policy, name="probability_dropout"
         )
+
+    def make_product(self, parts: int, name: str) -> keras.layers.Dense:
+        """Makes a product that gives so many times H numbers of each H."""
+        # Serialised, as one initializer object would give every kernel the same values.
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        dense = keras.layers.Dense(
+            parts * self.hidden_dim,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
         # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
-        self.qkv_dense.build((None, hidden_dim))
-        self.output_dense.build((None, hidden_dim))
+        dense.build((None, self.hidden_dim))
+        return dense
 
     def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
         batch, length = ops.shape(x)[:2]
