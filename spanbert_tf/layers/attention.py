@@ -83,30 +83,13 @@ def seen_bias(is_seen: Any) -> Any:
     return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
 
-@keras.saving.register_keras_serializable("spanbert_tf")
-class MultiHeadSelfAttention(keras.layers.Layer):
-    """Scaled dot-product self-attention over dense scores (Vaswani et al., 2017).
-
-    Query, key and value come from one matrix product.  Softmax sums in float32 at least, whatever
-    the compute dtype.
+class AttentionHeads(keras.layers.Layer):
+    """What all kinds of multi-head attention share: the products, and what heads make of them.
 
     Args:
         num_heads: Number of heads; divides the hidden width.
         dropout: Rate of dropout on the attention probabilities.
-        kernel_initializer: Initializer of both kernels.
-
-    Call arguments:
-        x: float `[b, s, H]`.
-        bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s or p, s]`), see
-            `attention_bias`.
-        positions: int `[b, p]`, the positions that attend.  `None`: all of them.
-        training: Whether dropout is active.
-
-    Returns:
-        float `[b, s, H]`; with `positions` `[b, p, H]`, those rows of it.
-
-    Raises:
-        ValueError: The hidden width is not a multiple of `num_heads`.
+        kernel_initializer: Initializer of the kernels.
     """
 
     def __init__(
@@ -120,11 +103,6 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape: Shape) -> None:
-        self.build_heads(input_shape)
-        self.qkv_dense = self.make_product(3, "qkv_dense")
-        self.build_output()
 
     def build_heads(self, input_shape: Shape) -> None:
         """Sets the widths."""
@@ -157,6 +135,66 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
         dense.build((None, self.hidden_dim))
         return dense
+
+    def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
+        """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
+        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
+        scores = matmul_transposed(query, key)  # [b, h, p, s]
+        probabilities = self.probabilities(scores, bias, training)
+        return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
+
+    def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
+        """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
+        dtype = scores.dtype
+        if training or not softmax_sums_in_float32(dtype):
+            scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
+        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
+        return self.probability_dropout(ops.cast(probabilities, dtype), training=training)
+
+    def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
+        """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""
+        x = ops.reshape(x, (*shape, parts, self.num_heads, self.head_dim))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("spanbert_tf")
+class MultiHeadSelfAttention(AttentionHeads):
+    """Scaled dot-product self-attention over dense scores (Vaswani et al., 2017).
+
+    Query, key and value come from one matrix product.  Softmax sums in float32 at least, whatever
+    the compute dtype.
+
+    Args:
+        num_heads: Number of heads; divides the hidden width.
+        dropout: Rate of dropout on the attention probabilities.
+        kernel_initializer: Initializer of both kernels.
+
+    Call arguments:
+        x: float `[b, s, H]`.
+        bias: float32 `[b, 1, 1, s]` (or anything that broadcasts to `[b, h, s or p, s]`), see
+            `attention_bias`.
+        positions: int `[b, p]`, the positions that attend.  `None`: all of them.
+        training: Whether dropout is active.
+
+    Returns:
+        float `[b, s, H]`; with `positions` `[b, p, H]`, those rows of it.
+
+    Raises:
+        ValueError: The hidden width is not a multiple of `num_heads`.
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        self.build_heads(input_shape)
+        self.qkv_dense = self.make_product(3, "qkv_dense")
+        self.build_output()
 
     def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
         batch, length = ops.shape(x)[:2]
@@ -198,35 +236,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             (query,) = self.split_heads(take_positions(attending, positions), shape, 1)
         return self.attend(query, key, value, bias, training)
 
-    def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
-        """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
-        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
-        scores = matmul_transposed(query, key)  # [b, h, p, s]
-        probabilities = self.probabilities(scores, bias, training)
-        return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
-
-    def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
-        """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
-        dtype = scores.dtype
-        if training or not softmax_sums_in_float32(dtype):
-            scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
-        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
-        return self.probability_dropout(ops.cast(probabilities, dtype), training=training)
-
-    def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
-        """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""
-        x = ops.reshape(x, (*shape, parts, self.num_heads, self.head_dim))
-        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
-
     def compute_output_shape(
         self, x_shape: Shape, bias_shape: Shape, positions_shape: Shape | None = None
     ) -> Shape:
         return x_shape if positions_shape is None else (*positions_shape, x_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from spanbert_tf.layers.attention import MultiHeadSelfAttention, Shape, seen_bias
+from spanbert_tf.layers.attention import AttentionHeads, MultiHeadSelfAttention, Shape, seen_bias
 from spanbert_tf.layers.kernels.elementwise import Dropout, LayerNormalization, exact_gelu
 
 # Keys and values, float `[n, h, m, d]` each of a cache, `[b, h, s, d]` of a source.
@@ -67,7 +67,7 @@ def _written(cache: Any, new: Any, place: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class CrossAttention(MultiHeadSelfAttention):
+class CrossAttention(AttentionHeads):
     """Attention of a text's pieces to the encoder's states of its source.
 
     Keys and values come from one matrix product, apart from the call: they are the same for every

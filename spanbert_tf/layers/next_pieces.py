@@ -123,7 +123,9 @@ def repeated_pieces(ids: Any, place: Any, size: int, vocabulary_size: int) -> An
         at = ops.maximum(place - (size - 1) + offset, 0)
         own = ops.take(ids, at, axis=2)
         is_same = ops.logical_and(is_same, ids[..., offset : offset + count] == own[..., None])
-    after = ops.where(is_same, ids[..., size - 1 :], vocabulary_size)
+    after = ids[..., size - 1 :]
+    # A text that has ended has places without a piece.
+    after = ops.where(ops.logical_and(is_same, after >= 0), after, vocabulary_size)
     rows = ops.arange(batch * k, dtype="int32")[:, None] + ops.zeros((1, count), "int32")
     places = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(after, (-1,))], axis=1)
     counts = ops.scatter(places, ops.ones_like(places[:, 0]), (batch * k, vocabulary_size + 1))

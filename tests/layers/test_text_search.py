@@ -167,6 +167,9 @@ def test_pieces_that_would_repeat():
         for (row, beam), pieces in expected.items():
             assert set(np.flatnonzero(found[row, beam])) == pieces
     assert not np.asarray(repeated_pieces(tf.constant(ids), 4, 3, 8))[1].any()
+    ended = np.array([[[5, 6, END, PAST, PAST, PAST]]], "int32")
+    assert set(np.flatnonzero(repeated_pieces(tf.constant(ended), 5, 1, 8))) == {5, 6, END}
+    assert not np.asarray(repeated_pieces(tf.constant(ended), 5, 2, 8)).any()
     assert not np.asarray(repeated_pieces(tf.constant(ids), 0, 2, 8)).any()
     assert not np.asarray(repeated_pieces(tf.constant(ids), 4, 6, 8)).any()
 
