@@ -112,17 +112,14 @@ def test_greedy_texts_are_those_of_the_decoder_as_a_whole(writer: SpanBertSeq2Se
     search = {"num_beams": 1, "no_repeat_ngram": 0}
     answer = writer.generate(TEXTS[0], length_penalty=0.0, **search)
     assert answer.score == pytest.approx(total, abs=1e-4)
-    found = tokenizer.detokenize([i for i in ids[1:] if i != tokenizer.sep_token_id])
-    assert answer.generated_text.replace(" ", "") == found.numpy().decode().replace(" ", "")
+    pieces = [VOCABULARY[i].removeprefix("##") for i in ids[1:] if i != tokenizer.sep_token_id]
+    assert answer.generated_text.replace(" ", "") == "".join(pieces)
     penalty = ((5 + len(ids) - 1) / 6) ** 2
     assert writer.generate(TEXTS[0], length_penalty=2.0, **search).score == pytest.approx(
         total / penalty, abs=1e-4
     )
-    short = writer.generate(TEXTS[0], max_length=2, length_penalty=0.0, **search)
-    assert (
-        short.generated_text.replace(" ", "")
-        == (answer.generated_text.replace(" ", "")[: len(short.generated_text.replace(" ", ""))])
-    )
+    short = writer.generate(TEXTS[0], max_length=2, **search)
+    assert short.generated_text.replace(" ", "") == "".join(pieces[:2])
 
 
 def test_drawn_texts_depend_on_the_text_and_the_seed_alone(writer: SpanBertSeq2SeqLM):
