@@ -89,6 +89,7 @@ BENCHMARKS = (
     Benchmark("coreference"),
     Benchmark("coreference.general", "--general"),
     Benchmark("coreference.lengths", "--lengths"),
+    Benchmark("generation"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes"),
     Benchmark("plots"),

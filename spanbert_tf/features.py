@@ -4,7 +4,8 @@ Pipelines pad with `pad_value`, models make their `keras.Input`s from `name` and
 name their signatures after them, and tests read all of it.
 
 Letters: b batch, s sequence, H hidden, c classes, g given spans, t masked pieces of a row, p spans
-of a row, m pieces of a span or mentions of a row, n candidates of a row.
+of a row, m pieces of a span or mentions of a row, n candidates of a row, k best answers of a row, o
+pieces of a text that is written.
 """
 
 from dataclasses import dataclass
@@ -85,6 +86,15 @@ ANTECEDENTS = Feature(
 )
 LINK_SCORES = Feature(
     "link_scores", "float32", "bn", -(2 * 10**9), "log odds of that link against none"
+)
+
+# Texts that a decoder writes of a row, and the one that it shall write.  -1 is past their ends.
+TARGET_IDS = Feature("target_ids", "int32", "bo", -1, "pieces of the text to learn, [SEP] last")
+GENERATED_IDS = Feature(
+    "generated_ids", "int32", "bko", -1, "pieces of the likeliest texts, the best first, [SEP] last"
+)
+GENERATED_SCORES = Feature(
+    "generated_scores", "float32", "bk", None, "log probability of each, by its length"
 )
 
 # Of rows that hold several blocks, each read as if it stood alone.

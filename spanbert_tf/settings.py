@@ -181,11 +181,9 @@ class CoreferenceResolution(FineTuning):
 
 
 @dataclass(frozen=True)
-class AskedColumns(Settings):
-    """Which columns of a file hold texts, and how it is written; `None`: it is found."""
+class TableFormat(Settings):
+    """How a file of columns is written; `None`: it is found."""
 
-    text_column: str | None = setting(None, str, "column of the texts")
-    pair_column: str | None = setting(None, str, "column of the second texts")
     delimiter: str | None = setting(
         None,
         str,
@@ -202,6 +200,14 @@ class AskedColumns(Settings):
         "like others; None: double in .csv, and in .tsv where its header has quotes",
         choices=QUOTINGS,
     )
+
+
+@dataclass(frozen=True)
+class AskedColumns(TableFormat):
+    """Which columns of a file hold texts, and how it is written; `None`: it is found."""
+
+    text_column: str | None = setting(None, str, "column of the texts")
+    pair_column: str | None = setting(None, str, "column of the second texts")
 
 
 @dataclass(frozen=True)

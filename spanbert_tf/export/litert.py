@@ -61,9 +61,14 @@ def export_litert(
 
     Raises:
         FileExistsError, OSError: See `output_folder`.
-        ValueError: The task has no preprocessor, or an activation that gives no probabilities; or
-            `weights` is unknown.
+        ValueError: The task has no preprocessor, or an activation that gives no probabilities; it
+            writes texts piece by piece; or `weights` is unknown.
     """
+    if task.has_loop:
+        raise ValueError(
+            f"the {task.task} task goes on until all rows are done, which exports for LiteRT "
+            "cannot; export it as a SavedModel"
+        )
     description = description_of(task)
     task = merge_lora(task)
     preprocessor = task.preprocessor

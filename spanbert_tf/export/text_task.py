@@ -72,10 +72,22 @@ class TextTask:
             x: A string, or a list of strings, or a tuple of such.
             batch_size: Not used: each format has a size of its own.
             **options: Fields of `decoder` that this call has otherwise, such as `top_k`.
+
+        Raises:
+            ValueError: A field by which the network decides shall be another than it was exported
+                with.
         """
         columns, is_one = columns_of_task(self.task_class, x)
+        decoder = replace(self.decoder, **options)
+        fixed = self.decoder.of_network()
+        for name, value in decoder.of_network().items():
+            if value != fixed[name]:
+                raise ValueError(
+                    f"`{name}` is a part of an export, here {fixed[name]}, and cannot be {value}: "
+                    "ask the preset, or export it anew"
+                )
         with readable_assertions():
-            answers = self.answer_columns(columns, replace(self.decoder, **options))
+            answers = self.answer_columns(columns, decoder)
         return answers[0] if is_one else answers
 
     def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:

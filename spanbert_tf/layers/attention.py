@@ -33,7 +33,7 @@ def attention_bias(padding_mask: Any) -> Any:
     Example:
         `[[1, 1, 0]]` gives `[[[[0.0, 0.0, MASKED_SCORE]]]]`.
     """
-    return _bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
+    return seen_bias(ops.cast(ops.expand_dims(padding_mask, (1, 2)), "bool"))
 
 
 def packed_attention_bias(position_ids: Any) -> Any:
@@ -51,7 +51,23 @@ def packed_attention_bias(position_ids: Any) -> Any:
         `MASKED_SCORE`.
     """
     block = ops.cumsum(ops.cast(ops.equal(position_ids, 0), "int32"), axis=1)
-    return _bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
+    return seen_bias(ops.equal(block[:, None, :, None], block[:, None, None, :]))
+
+
+def causal_attention_bias(length: Any) -> Any:
+    """Makes what is added to attention scores so that no position sees a later one.
+
+    Args:
+        length: Positions s, an int or an int32 scalar.
+
+    Returns:
+        float32 `[1, 1, s, s]`: 0 at what a position sees, itself among it, else `MASKED_SCORE`.
+
+    Example:
+        2 gives `[[[[0.0, m], [0.0, 0.0]]]]`, m being `MASKED_SCORE`.
+    """
+    places = ops.arange(length, dtype="int32")
+    return seen_bias(places[None, None, :, None] >= places)
 
 
 def finite_bias(bias: Any, dtype: str) -> Any:
@@ -62,12 +78,95 @@ def finite_bias(bias: Any, dtype: str) -> Any:
     return ops.maximum(ops.cast(bias, dtype), MASKED_SCORE)
 
 
-def _bias(is_seen: Any) -> Any:
+def seen_bias(is_seen: Any) -> Any:
+    """What is added to attention scores of what is seen and of what is not, float32, of bools."""
     return ops.where(is_seen, ops.zeros((), "float32"), ops.full((), MASKED_SCORE, "float32"))
 
 
+class AttentionHeads(keras.layers.Layer):
+    """What all kinds of multi-head attention share: the products, and what heads make of them.
+
+    Args:
+        num_heads: Number of heads; divides the hidden width.
+        dropout: Rate of dropout on the attention probabilities.
+        kernel_initializer: Initializer of the kernels.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        dropout: float = 0.0,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build_heads(self, input_shape: Shape) -> None:
+        """Sets the widths."""
+        hidden_dim: Any = input_shape[-1]  # The only axis whose size is known for sure.
+        if hidden_dim % self.num_heads:
+            raise ValueError(
+                f"hidden_dim must be a multiple of num_heads; "
+                f"received hidden_dim={hidden_dim}, num_heads={self.num_heads}"
+            )
+        self.hidden_dim = hidden_dim
+        self.head_dim = hidden_dim // self.num_heads
+
+    def build_output(self) -> None:
+        """Makes what follows the products of the inputs."""
+        self.output_dense = self.make_product(1, "output_dense")
+        self.probability_dropout = Dropout(
+            self.dropout, dtype=self.dtype_policy, name="probability_dropout"
+        )
+
+    def make_product(self, parts: int, name: str) -> keras.layers.Dense:
+        """Makes a product that gives so many times H numbers of each H."""
+        # Serialised, as one initializer object would give every kernel the same values.
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        dense = keras.layers.Dense(
+            parts * self.hidden_dim,
+            kernel_initializer=keras.initializers.get(initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
+        dense.build((None, self.hidden_dim))
+        return dense
+
+    def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
+        """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
+        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
+        scores = matmul_transposed(query, key)  # [b, h, p, s]
+        probabilities = self.probabilities(scores, bias, training)
+        return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
+
+    def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
+        """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
+        dtype = scores.dtype
+        if training or not softmax_sums_in_float32(dtype):
+            scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
+        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
+        return self.probability_dropout(ops.cast(probabilities, dtype), training=training)
+
+    def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
+        """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""
+        x = ops.reshape(x, (*shape, parts, self.num_heads, self.head_dim))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
 @keras.saving.register_keras_serializable("spanbert_tf")
-class MultiHeadSelfAttention(keras.layers.Layer):
+class MultiHeadSelfAttention(AttentionHeads):
     """Scaled dot-product self-attention over dense scores (Vaswani et al., 2017).
 
     Query, key and value come from one matrix product.  Softmax sums in float32 at least, whatever
@@ -92,47 +191,10 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         ValueError: The hidden width is not a multiple of `num_heads`.
     """
 
-    def __init__(
-        self,
-        num_heads: int,
-        dropout: float = 0.0,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
     def build(self, input_shape: Shape) -> None:
-        hidden_dim: Any = input_shape[-1]  # The only axis whose size is known for sure.
-        if hidden_dim % self.num_heads:
-            raise ValueError(
-                f"hidden_dim must be a multiple of num_heads; "
-                f"received hidden_dim={hidden_dim}, num_heads={self.num_heads}"
-            )
-        self.hidden_dim = hidden_dim
-        self.head_dim = hidden_dim // self.num_heads
-        # Serialised, as one initializer object would give every kernel the same values.
-        initializer = keras.initializers.serialize(self.kernel_initializer)
-        self.qkv_dense = keras.layers.Dense(
-            3 * hidden_dim,
-            kernel_initializer=keras.initializers.get(initializer),
-            dtype=self.dtype_policy,
-            name="qkv_dense",
-        )
-        self.output_dense = keras.layers.Dense(
-            hidden_dim,
-            kernel_initializer=keras.initializers.get(initializer),
-            dtype=self.dtype_policy,
-            name="output_dense",
-        )
-        self.probability_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="probability_dropout"
-        )
-        # Rank 2: a product over flat tokens is one kernel call, with its bias fused in graph mode.
-        self.qkv_dense.build((None, hidden_dim))
-        self.output_dense.build((None, hidden_dim))
+        self.build_heads(input_shape)
+        self.qkv_dense = self.make_product(3, "qkv_dense")
+        self.build_output()
 
     def call(self, x: Any, bias: Any, positions: Any = None, training: bool | None = None) -> Any:
         batch, length = ops.shape(x)[:2]
@@ -174,35 +236,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
             (query,) = self.split_heads(take_positions(attending, positions), shape, 1)
         return self.attend(query, key, value, bias, training)
 
-    def attend(self, query: Any, key: Any, value: Any, bias: Any, training: bool | None) -> Any:
-        """Queries `[b, h, p, d]`, keys and values `[b, h, s, d]` give `[b, p, h, d]`."""
-        query = query * ops.cast(self.head_dim**-0.5, query.dtype)
-        scores = matmul_transposed(query, key)  # [b, h, p, s]
-        probabilities = self.probabilities(scores, bias, training)
-        return ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
-
-    def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
-        """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
-        dtype = scores.dtype
-        if training or not softmax_sums_in_float32(dtype):
-            scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
-        probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)
-        return self.probability_dropout(ops.cast(probabilities, dtype), training=training)
-
-    def split_heads(self, x: Any, shape: tuple[Any, Any], parts: int) -> Any:
-        """Parts `[b * s, parts * H]` into tensors `[b, h, s, d]`, `shape` being b and s."""
-        x = ops.reshape(x, (*shape, parts, self.num_heads, self.head_dim))
-        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
-
     def compute_output_shape(
         self, x_shape: Shape, bias_shape: Shape, positions_shape: Shape | None = None
     ) -> Shape:
         return x_shape if positions_shape is None else (*positions_shape, x_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -1,6 +1,6 @@
 """Token, position and segment embeddings.
 
-Letters: b batch, s sequence, H hidden.
+Letters: b batch, s sequence, H hidden, n states, V vocabulary.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from keras import ops
 
 from spanbert_tf.layers.attention import Shape
 from spanbert_tf.layers.kernels.elementwise import Dropout, LayerNormalization
+from spanbert_tf.layers.kernels.products import matmul_transposed
 
 
 def checked_ids(ids: Any, rows: int, name: str) -> Any:
@@ -44,6 +45,30 @@ def checked_ids(ids: Any, rows: int, name: str) -> Any:
     if numbers.size and not (numbers.min() >= 0 and numbers.max() < rows):
         raise ValueError(f"{head}{numbers.min()} to {numbers.max()}")
     return ids
+
+
+def tied_logits(x: Any, token_embedding: keras.layers.ReversibleEmbedding, bias: Any) -> Any:
+    """Logits of all word pieces, by the embedding that reads them and a bias of their own.
+
+    Args:
+        x: float `[n, H]`.
+        token_embedding: Embedding of V pieces, H wide.
+        bias: float `[V]`.
+
+    Returns:
+        `[n, V]`, float32 at least.  The product is made in the dtype of `x`.
+    """
+    others = (
+        token_embedding.quantization_mode,
+        token_embedding.reverse_dtype,
+        token_embedding.logit_soft_cap,
+    )
+    if token_embedding.tie_weights and not any(others):
+        logits = matmul_transposed(x, ops.cast(token_embedding.embeddings, x.dtype))
+    else:
+        logits = token_embedding(x, reverse=True)
+    dtype = keras.backend.result_type(logits.dtype, "float32")
+    return ops.cast(logits, dtype) + ops.cast(bias, dtype)
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")

@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from spanbert_tf.layers.attention import Shape
+from spanbert_tf.layers.embeddings import tied_logits
 from spanbert_tf.layers.kernels.elementwise import LayerNormalization, exact_gelu
-from spanbert_tf.layers.kernels.products import matmul_transposed
 
 
 class SpanTargets(NamedTuple):
@@ -185,14 +185,8 @@ class _TiedHead(keras.layers.Layer):
 
     def _logits(self, x: Any, targets: Any) -> Any:
         """Logits `[b, t, V]` of `[b * t, H]`, in float32 at least."""
-        embedding = self.token_embedding
-        if _is_plainly_tied(embedding):
-            logits = matmul_transposed(x, ops.cast(embedding.embeddings, x.dtype))
-        else:
-            logits = embedding(x, reverse=True)
-        dtype = keras.backend.result_type(logits.dtype, "float32")
-        logits = ops.cast(logits, dtype) + ops.cast(self.logits_bias, dtype)
-        return ops.reshape(logits, (-1, targets, embedding.input_dim))
+        logits = tied_logits(x, self.token_embedding, self.logits_bias)
+        return ops.reshape(logits, (-1, targets, self.token_embedding.input_dim))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -205,12 +199,6 @@ class _TiedHead(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Any:
         embedding = keras.saving.deserialize_keras_object(config["token_embedding"])
         return cls(**{**config, "token_embedding": embedding})
-
-
-def _is_plainly_tied(embedding: keras.layers.ReversibleEmbedding) -> bool:
-    """Whether its reverse call is a product with its embeddings and nothing else."""
-    others = (embedding.quantization_mode, embedding.reverse_dtype, embedding.logit_soft_cap)
-    return embedding.tie_weights and not any(others)
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")

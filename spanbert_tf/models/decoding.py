@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,13 @@ class Decoder(ABC):
 
     It is written twice: `answers` in NumPy, for Keras and LiteRT, and `serve` in TensorFlow
     operations, for SavedModels.  Both give the same answers.
+
+    Attributes:
+        in_network: Names of the fields by which the network decides: a graph of it, and so an
+            export, has them fixed.
     """
+
+    in_network: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def answers(
@@ -54,6 +60,10 @@ class Decoder(ABC):
     @abstractmethod
     def served(self, outputs: dict[str, np.ndarray]) -> list[Any]:
         """Makes an answer for each text of what `serve` gave."""
+
+    def of_network(self) -> dict[str, Any]:
+        """The fields by which the network decides."""
+        return {name: getattr(self, name) for name in self.in_network}
 
     def to_json(self) -> dict[str, Any]:
         """The fields."""

@@ -6,6 +6,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -130,15 +131,16 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         if few and columns[0] and keras.config.backend() == "tensorflow":
             strings = [tf.constant(column, tf.string) for column in columns]
             # The graph has what the decoder was when it was traced.
-            key = ("served", len(columns), self.decoder)
-            outputs = self._in_graph(key, self.serve, *strings)
+            traced = decoder if decoder.in_network else self.decoder
+            key = ("served", len(columns), tuple(decoder.of_network().items()) or traced)
+            outputs = self._in_graph(key, partial(self.serve, decoder=traced), *strings)
             return decoder.served({name: x.numpy() for name, x in outputs.items()})
         rows = rows_of_texts(columns, self.preprocessor)
         return answer_rows(
             rows,
             columns,
             lambda rows: self.batches_of(rows, batch_size),
-            self._decode_batch,
+            partial(self._decode_batch, decoder),
             self.decoded,
             decoder,
         )
@@ -201,11 +203,12 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             more |= self.rejection(answers, outside)
         return Assessment({**self.score(answers, records), **more}, answers)
 
-    def serve(self, *columns: Any) -> dict[str, Any]:
+    def serve(self, *columns: Any, decoder: Any = None) -> dict[str, Any]:
         """Answers for string tensors by TensorFlow operations alone, as SavedModels do.
 
         Args:
             *columns: string `[b]`, each.
+            decoder: What decides.  `None`: the task's own.
 
         Returns:
             Dense tensors by name; `decoder.served` makes answers of them.
@@ -214,11 +217,13 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         columns = tuple(tf.ensure_shape(column, [None]) for column in columns)
         rows = self.preprocessor.rows(*columns)
         features = self.preprocessor.pack(rows)
+        decoder = decoder or self.decoder
+        decode = partial(self._decode_features, decoder)
         if self.preprocessor.makes_windows or self.preprocessor.has_long_rows:
-            decoded = in_steps(self._decode_features, features, self.decoded)
+            decoded = in_steps(decode, features, self.decoded)
         else:
-            decoded = self._decode_features(features)
-        return self.decoder.serve(decoded, rows, columns)
+            decoded = decode(features)
+        return decoder.serve(decoded, rows, columns)
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """What happens to a batch before the network: nothing if it is made of features."""
@@ -226,26 +231,31 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         return super().preprocess_samples(x, y, sample_weight)
 
-    def _decode_batch(self, features: dict[str, Any]) -> dict[str, np.ndarray]:
+    def _decode_batch(self, decoder: Any, features: dict[str, Any]) -> dict[str, np.ndarray]:
         if keras.config.backend() != "tensorflow":
             outputs = self.predict_on_batch(features)
-            decoded = self.decode(keras.tree.map_structure(_tensor, outputs), features)
+            outputs = keras.tree.map_structure(_tensor, outputs)
+            decoded = self.decode_by(decoder, outputs, features)
             return {name: keras.ops.convert_to_numpy(x) for name, x in decoded.items()}
 
-        decoded = self._in_graph("decoded", self._decode_features, features)
+        decode = partial(self._decode_features, decoder)
+        decoded = self._in_graph(("decoded", *decoder.of_network().items()), decode, features)
         return {name: x.numpy() for name, x in decoded.items()}
 
-    def _decode_features(self, features: dict[str, Any]) -> dict[str, Any]:
-        return self.decode(self(features, training=False), features)
+    def _decode_features(self, decoder: Any, features: dict[str, Any]) -> dict[str, Any]:
+        return self.decode_by(decoder, self(features, training=False), features)
 
     def _loss_and_decoded(self, x: Any, y: Any) -> tuple[Any, dict[str, Any]]:
+        decoder = self.scored_decoder
+
         def both(x: Any, y: Any) -> Any:
             outputs = self(x, training=False)
             loss = self.compute_loss(x, y, outputs, None, training=False)
-            return loss, self.decode(outputs, x)
+            return loss, self.decode_by(decoder, outputs, x)
 
         if keras.config.backend() == "tensorflow":
-            loss, decoded = self._in_graph("assessed", both, x, y)
+            key = ("assessed", *decoder.of_network().items())
+            loss, decoded = self._in_graph(key, both, x, y)
         else:
             loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
         return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}

@@ -40,6 +40,7 @@ class TaskDefinition:
         decoded: What `decode` gives: numbers from which a decoder makes answers.
         figures: The figures that `score` gives; the first tells which epoch is best.
         page_of: Makes a page of HTML of answers, where there is such a form.
+        has_loop: Whether `decode` goes on until all rows are done, which LiteRT does not.
     """
 
     task: ClassVar[str]
@@ -55,6 +56,7 @@ class TaskDefinition:
     decoded: ClassVar[tuple[Feature, ...]]
     figures: ClassVar[tuple[str, ...]]
     page_of: ClassVar[Any] = None
+    has_loop: ClassVar[bool] = False
 
     # What a task says of its data.
 
@@ -170,6 +172,13 @@ class TaskDefinition:
         Keras, SavedModel and LiteRT share it.
         """
         raise NotImplementedError
+
+    def decode_by(self, decoder: Any, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+        """What `decode` gives for a decoder whose `in_network` fields may differ from the task's.
+
+        Only for tasks whose decoders have such fields it differs from `decode`.
+        """
+        return self.decode(outputs, features)
 
     @property
     def decoder(self) -> Any:

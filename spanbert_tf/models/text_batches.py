@@ -42,6 +42,7 @@ class TextBatches(_Base):
     """
 
     default_batch_size: ClassVar[int] = BATCH_SIZE
+    token_budget: ClassVar[int] = TOKEN_BUDGET
 
     def encode(self, columns: Columns, y: Any = None, sample_weight: Any = None) -> Rows:
         """Makes rows of texts, with targets where `y` says what is right."""
@@ -234,7 +235,7 @@ class TextBatches(_Base):
             tokenizer=self.preprocessor.tokenizer,
             sequence_length=self.preprocessor.sequence_length,
             batch_size=batch_size,
-            token_budget=None if batch_size else TOKEN_BUDGET,
+            token_budget=None if batch_size else self.token_budget,
             num_buckets=min(most_buckets, NUM_BUCKETS_OF_XLA if self.jit_compile else NUM_BUCKETS),
             seed=seed,
         )

@@ -16,6 +16,7 @@ TASKS = {
     "coreference-resolution": (
         "spanbert_tf.tasks.coreference_resolver.SpanBertCoreferenceResolver"
     ),
+    "text2text-generation": "spanbert_tf.tasks.seq_2_seq_lm.SpanBertSeq2SeqLM",
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

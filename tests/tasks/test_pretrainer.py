@@ -163,6 +163,12 @@ def test_cross_entropy_is_that_of_tensorflow():
     hits = cross_entropy(logits, ids)[1]
     np.testing.assert_array_equal(hits, np.argmax(logits, -1) == ids)
 
+    smoothed = 0.8 * tf.one_hot(ids, 11) + 0.2 / 11
+    ours = run(lambda: cross_entropy(logits, ids, 0.2)[0])
+    theirs = run(lambda: tf.nn.softmax_cross_entropy_with_logits(smoothed, logits))
+    for one, two in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
 
 # Losses.
 

@@ -1,0 +1,118 @@
+"""What a decoder learns of texts that are known, and how it writes its own.
+
+Letters: b batch, s source pieces, o target pieces, k beams of a row, H hidden.
+"""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from spanbert_tf.features import PADDING_MASK, TOKEN_IDS
+from spanbert_tf.layers.attention import attention_bias
+from spanbert_tf.layers.kernels.cross_entropy import cross_entropy
+from spanbert_tf.layers.next_pieces import Search
+from spanbert_tf.layers.text_decoder import TextDecoder
+from spanbert_tf.layers.text_search import search_texts
+
+HASH = -1640531535  # 2**32 by the golden ratio, odd, as an int32
+
+
+def mean_loss(
+    decoder: TextDecoder,
+    states: Any,
+    features: dict[str, Any],
+    target_ids: Any,
+    *,
+    start_id: int,
+    smoothing: float = 0.0,
+    sample_weight: Any = None,
+    training: bool = False,
+) -> Any:
+    """The mean cross-entropy of pieces, each predicted from those before it.
+
+    Args:
+        decoder: The decoder.
+        states: float `[b, s, H]`, the encoder's.
+        features: The encoder's features.
+        target_ids: int32 `[b, o]`, below 0 past a text's end.
+        start_id: What stands before a text.
+        smoothing: See `cross_entropy`.
+        sample_weight: Weights of texts `[b]`, or `None`.
+        training: Whether dropout is active.
+    """
+    start = ops.full_like(target_ids[:, :1], start_id)
+    before = ops.concatenate([start, ops.maximum(target_ids[:, :-1], 0)], axis=1)
+    bias = attention_bias(features[PADDING_MASK.name])
+    found = decoder(before, states, bias, training=training)
+    logits = decoder.logits(ops.reshape(found, (-1, found.shape[-1])))
+    ids = ops.reshape(target_ids, (-1,))
+    losses, _ = cross_entropy(logits, ops.maximum(ids, 0), smoothing)
+    weights = ops.cast(target_ids >= 0, losses.dtype)
+    if sample_weight is not None:
+        weights *= ops.cast(sample_weight, weights.dtype)[:, None]
+    loss = ops.sum(losses * ops.reshape(weights, (-1,)))
+    return loss / ops.maximum(ops.sum(weights), 1e-6)
+
+
+def write_texts(
+    decoder: TextDecoder,
+    states: Any,
+    features: dict[str, Any],
+    search: Search,
+    *,
+    start_id: int,
+    end_id: int,
+    never_ids: np.ndarray,
+) -> tuple[Any, Any]:
+    """Writes texts; of a source without a piece the empty text.
+
+    Args:
+        decoder: The decoder.
+        states: float `[b, s, H]`, the encoder's.
+        features: The encoder's features.
+        search: How texts are searched.
+        start_id: What stands before a text.
+        end_id: What ends it.
+        never_ids: bool `[V]`, true at pieces that no text has.
+
+    Returns:
+        As `search_texts`, of as many places as `search.max_length`, or as the decoder has.
+
+    Raises:
+        ValueError: Texts may be longer than the decoder has places, or must be.
+    """
+    length = search.max_length or decoder.max_length
+    if length > decoder.max_length:
+        raise ValueError(
+            f"`max_length` must be at most {decoder.max_length}, the task's `target_length`, but "
+            f"is {length}."
+        )
+    if search.min_length >= length:
+        raise ValueError(
+            f"`min_length` must be below {length}, the most pieces of a text with its end, but is "
+            f"{search.min_length}."
+        )
+    mask = ops.cast(features[PADDING_MASK.name], "int32")
+    source = ops.cast(features[TOKEN_IDS.name], "int32")
+    bias = attention_bias(mask)
+    seen = decoder.keys_and_values(states)
+
+    def step(last: Any, place: Any, caches: Any) -> Any:
+        return decoder.step(last, place, caches, seen, bias)
+
+    # Of the text alone, so that the same is drawn in any batch.
+    places = ops.arange(ops.shape(mask)[1], dtype="int32")
+    keys = ops.sum((source + 1) * mask * ((2 * places + 1) * HASH), axis=1)
+    return search_texts(
+        step,
+        # Of two places at least: Keras warns of a softmax over one.
+        decoder.caches(ops.shape(mask)[0] * search.num_beams, max(length, 2)),
+        ops.sum(mask, axis=1) <= 2,  # [CLS] and [SEP]
+        keys,
+        search,
+        length=length,
+        start_id=start_id,
+        end_id=end_id,
+        never_ids=never_ids,
+    )

@@ -1,0 +1,55 @@
+"""Decoders that begin with the weights of an encoder (Rothe et al., 2020)."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.layers.text_decoder import TextDecoder
+
+
+def start_decoder(decoder: TextDecoder, encoder: SpanBertBackbone) -> None:
+    """Copies an encoder's weights into a decoder of its widths, whose embedding it shares.
+
+    Into its layers go those of as many of the encoder's, evenly spaced, the last among them; and
+    the embeddings of positions, repeated where the decoder has more, with that of the first
+    segment.  What attends to the encoder, and the bias of the logits, stay as they are.
+
+    Args:
+        decoder: Its weights are overwritten.
+        encoder: Whose they become.
+
+    Raises:
+        ValueError: The decoder has an embedding of its own.
+    """
+    if decoder.token_embedding is not encoder.token_embedding:
+        raise ValueError(
+            "a decoder begins with the encoder's weights only where both share a vocabulary; "
+            "received one with an embedding of its own"
+        )
+    last = encoder.num_layers - 1
+    chosen = np.linspace(last, 0, decoder.num_layers).round().astype(int)[::-1]
+    for layer, number in zip(decoder.decoder_layers, chosen, strict=True):
+        of = encoder.transformer_layers[number]
+        for new, old in (
+            (layer.attention.qkv_dense, of.attention.qkv_dense),
+            (layer.attention.output_dense, of.attention.output_dense),
+            (layer.intermediate_dense, of.intermediate_dense),
+            (layer.output_dense, of.output_dense),
+        ):
+            new.kernel.assign(old.kernel)
+            new.bias.assign(old.bias)
+        _copy(layer.attention_layer_norm, of.attention_layer_norm)
+        _copy(layer.output_layer_norm, of.output_layer_norm)
+    of_text = encoder.embeddings
+    places, segments = map(
+        ops.convert_to_numpy, (of_text.position_embeddings, of_text.segment_embeddings)
+    )
+    places = places[np.arange(decoder.max_length) % len(places)]
+    decoder.position_embeddings.assign(places + segments[0])
+    _copy(decoder.embedding_layer_norm, of_text.layer_norm)
+
+
+def _copy(new: Any, old: Any) -> None:
+    new.set_weights(old.get_weights())
