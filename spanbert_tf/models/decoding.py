@@ -4,11 +4,11 @@ Letters: b texts of a batch, r rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,13 @@ class Decoder(ABC):
 
     It is written twice: `answers` in NumPy, for Keras and LiteRT, and `serve` in TensorFlow
     operations, for SavedModels.  Both give the same answers.
+
+    Attributes:
+        lists: Names of the tensors of `serve` that are as wide as the longest list of their batch,
+            and what each holds past a text's last item.
     """
+
+    lists: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def answers(

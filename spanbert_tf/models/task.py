@@ -128,11 +128,7 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
     def _answers(self, columns: Columns, batch_size: int | None, decoder: Any) -> list[Any]:
         few = batch_size is None and len(columns[0]) <= FEW_TEXTS
         if few and columns[0] and keras.config.backend() == "tensorflow":
-            strings = [tf.constant(column, tf.string) for column in columns]
-            # The graph has what the decoder was when it was traced.
-            key = ("served", len(columns), self.decoder)
-            outputs = self._in_graph(key, self.serve, *strings)
-            return decoder.served({name: x.numpy() for name, x in outputs.items()})
+            return decoder.served(self.answer_tensors(columns))
         rows = rows_of_texts(columns, self.preprocessor)
         return answer_rows(
             rows,
@@ -219,6 +215,14 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         else:
             decoded = self._decode_features(features)
         return self.decoder.serve(decoded, rows, columns)
+
+    def answer_tensors(self, columns: Columns) -> dict[str, np.ndarray]:
+        """What `serve` gives for columns of texts, in one batch; with TensorFlow's backend."""
+        strings = [tf.constant(column, tf.string) for column in columns]
+        # The graph has what the decoder was when it was traced.
+        key = ("served", len(columns), self.decoder)
+        outputs = self._in_graph(key, self.serve, *strings)
+        return {name: x.numpy() for name, x in outputs.items()}
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """What happens to a batch before the network: nothing if it is made of features."""
