@@ -76,8 +76,8 @@ def asked_for_answers(task: TextTask, given: dict[str, Any]) -> tuple[ForAnswers
     columns_of_form = next((form for form in forms if set(form) == set(names)), None)
     if columns_of_form is None:
         expected = " or ".join(" and ".join(form) for form in forms)
-        options = f"; and perhaps {', '.join(known)}" if known else ""
-        raise wrong(f"expected the keys {expected}{options}; got {', '.join(given) or 'none'}")
+        perhaps = f"; and perhaps {', '.join(known)}" if known else ""
+        raise wrong(f"expected the keys {expected}{perhaps}; got {', '.join(given) or 'none'}")
     options = {name: _checked(known[name], given[name]) for name in given if name in known}
     try:
         of.asking_cls(**options)
