@@ -8,7 +8,6 @@ done, 1 failed, 2 wrong usage.
 import argparse
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -19,11 +18,12 @@ from typing import Any
 
 from spanbert_tf import __version__
 from spanbert_tf.cli.arguments import flag_of
+from spanbert_tf.json_values import finite
 from spanbert_tf.start_up import import_tensorflow
 
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
 COMMANDS = (
-    *("demo", "convert", "export", "finetune", "evaluate", "predict"),
+    *("demo", "convert", "export", "finetune", "evaluate", "predict", "serve"),
     *("index", "search", "train-vocab", "prepare", "pretrain"),
 )
 
@@ -134,16 +134,7 @@ def _as_json(command: ModuleType, result: Any) -> str:
     """The result as valid JSON, of characters that standard output can show."""
     to_json = getattr(command, "to_json", lambda x: x)
     is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    return json.dumps(_finite(to_json(result)), ensure_ascii=not is_utf8, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """The same with `None` for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(to_json(result)), ensure_ascii=not is_utf8, allow_nan=False)
 
 
 def _print(text: str) -> int:

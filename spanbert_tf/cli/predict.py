@@ -1,7 +1,6 @@
 """`spanbert-tf predict`: what a fine-tuned task answers for texts."""
 
 from argparse import Namespace
-from dataclasses import asdict
 from typing import Any
 
 from spanbert_tf.atomic_files import atomic_file, user_path
@@ -86,12 +85,9 @@ def run(arguments: Namespace) -> list[Answered]:
 
 def to_json(result: list[Answered]) -> list[dict[str, Any]]:
     """Each text with what its answer is made of; several answers in a list."""
-    return [
-        {"text": text, "answers": [asdict(one) for one in answer]}
-        if isinstance(answer, list)
-        else {"text": text, **asdict(answer)}
-        for text, answer in result
-    ]
+    from spanbert_tf.export.text_task import answers_to_json
+
+    return answers_to_json([text for text, _ in result], [answer for _, answer in result])
 
 
 def show(result: list[Answered]) -> str:

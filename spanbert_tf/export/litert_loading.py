@@ -36,9 +36,9 @@ from spanbert_tf.foreign_files import (
 from spanbert_tf.handles import LITERT_FILE
 from spanbert_tf.models.answering import (
     FEW_TEXTS,
-    answer_rows,
     as_columns,
     cut_rows,
+    decide_rows,
     rows_of_texts,
 )
 from spanbert_tf.models.text_batches import NUM_BUCKETS, Columns
@@ -119,17 +119,48 @@ class LiteRTTask(TextTask):
     ) -> None:
         super().__init__(description)
         self._network = _network(run, self.task_class.preprocessor_cls, tokenizer, description)
+        # Of any shapes, after the first few have been met.
+        self._serve = tf.function(self._dense, autograph=False, reduce_retracing=True)
 
     def answer_columns(self, columns: Columns, decoder: Any) -> list[Any]:
         """Answers for texts, any number of them."""
+        if not columns[0]:
+            return []
+        decoded, rows = self._decided(columns)
+        return decoder.answers(decoded, rows, columns)
+
+    def tensors_of_columns(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Gives what the network decided to the operations that a SavedModel has after it."""
+        decoded, rows = self._decided(columns)
+        tensors = {
+            of.name: tf.constant(_padded(decoded[of.name]) if of.is_of_tokens else decoded[of.name])
+            for of in self.task_class.decoded
+        }
+        strings = [tf.constant(column, tf.string) for column in columns]
+        outputs = self._serve(tensors, rows.records, rows.num_records, rows.places, strings)
+        return {name: x.numpy() for name, x in outputs.items()}
+
+    def _decided(self, columns: Columns) -> tuple[dict[str, Any], Rows]:
+        """What the network decides of each row of texts, one at least, and the rows."""
         network, decoded = self._network, self.task_class.decoded
-        if 0 < len(columns[0]) <= FEW_TEXTS:
+        if len(columns[0]) <= FEW_TEXTS:
             features, rows = network.one_batch(columns)
             lengths = features[PADDING_MASK.name].numpy().sum(axis=1)
             if len(lengths) <= FEW_TEXTS:  # A long text has many windows.
-                return decoder.answers(cut_rows(network(features), lengths, decoded), rows, columns)
+                return cut_rows(network(features), lengths, decoded), rows
         rows = network.rows(columns)
-        return answer_rows(rows, columns, network.batches, network, decoded, decoder)
+        return decide_rows(rows, network.batches, network, decoded), rows
+
+    def _dense(
+        self,
+        decoded: dict[str, tf.Tensor],
+        records: tf.Tensor,
+        num_records: tf.Tensor,
+        places: dict[str, tf.RaggedTensor],
+        columns: list[tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        rows = Rows((), records, num_records, places=places)
+        return self.decoder.serve(decoded, rows, columns)
 
 
 class LiteRTEncoder:
@@ -203,6 +234,14 @@ class _Network:
         arrays = {name: tensor.numpy() for name, tensor in features.items()}
         with self._lock:
             return self._run(**arrays)
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays `[s]` of several lengths, one for each row, as `[r, s]`, with zeros after each."""
+    padded = np.zeros((len(rows), max(map(len, rows))), rows[0].dtype)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return padded
 
 
 def _network(

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.atomic_files import user_path
@@ -126,7 +127,11 @@ class ServedTask(TextTask):
         answers: dict[int, Any] = {}
         for begin in range(0, len(order), TEXTS_A_CALL):
             numbers = order[begin : begin + TEXTS_A_CALL]
-            texts = (tf.constant([column[n] for n in numbers], tf.string) for column in columns)
-            outputs = {name: x.numpy() for name, x in self._model(*texts).items()}
+            outputs = self.tensors_of_columns([[column[n] for n in numbers] for column in columns])
             answers |= zip(numbers, decoder.served(outputs), strict=True)
         return [answers[number] for number in range(len(order))]
+
+    def tensors_of_columns(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Calls the SavedModel."""
+        texts = (tf.constant(column, tf.string) for column in columns)
+        return {name: x.numpy() for name, x in self._model(*texts).items()}

@@ -1,9 +1,11 @@
 """What is behind a handle, whatever its format: texts in, answers out, by the same call."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import MethodType
 from typing import Any
+
+import numpy as np
 
 from spanbert_tf.foreign_files import Schema, table, text
 from spanbert_tf.metrics.reports import Report
@@ -94,6 +96,26 @@ class TextTask:
         """Answers for columns of texts, all of one length, as a decoder makes them."""
         raise NotImplementedError
 
+    def answer_tensors(self, x: Any) -> dict[str, np.ndarray]:
+        """What a SavedModel's signature gives for texts, one at least, in one batch.
+
+        Args:
+            x: A list of strings, or a tuple of such, as many as a signature of the task takes.
+
+        Returns:
+            Arrays `[b, ...]` by name, strings as bytes: the same of every format.
+
+        Raises:
+            TypeError, ValueError: As `answer_texts`.
+        """
+        columns, _ = columns_of_task(self.task_class, x)
+        with readable_assertions():
+            return self.tensors_of_columns(columns)
+
+    def tensors_of_columns(self, columns: Columns) -> dict[str, np.ndarray]:
+        """The same of columns that are checked."""
+        raise NotImplementedError
+
     def assess(
         self, records: Sequence[Any], out_of_scope: Columns | None = None
     ) -> dict[str, float]:
@@ -147,6 +169,10 @@ class KerasTask(TextTask):
         """Answers for texts, see `SpanBertTask.answer_texts`."""
         return self.model.answer_texts(x, batch_size, **options)
 
+    def tensors_of_columns(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Runs the graph that an export has."""
+        return self.model.answer_tensors(columns)
+
     def answer_records(
         self, records: Sequence[Any], out_of_scope: Columns | None = None
     ) -> Assessment:
@@ -163,3 +189,13 @@ def description_of(task: SpanBertTask) -> dict[str, Any]:
     if task.preprocessor is None:
         raise ValueError(f"the {task.task} task has no preprocessor, so it cannot take text")
     return {"task": task.task, "decoder": task.decoder.to_json()}
+
+
+def answers_to_json(texts: Sequence[str], answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each text with what its answer is made of; several answers in a list."""
+    return [
+        {"text": text, "answers": [asdict(one) for one in answer]}
+        if isinstance(answer, list)
+        else {"text": text, **asdict(answer)}
+        for text, answer in zip(texts, answers, strict=True)
+    ]

@@ -191,7 +191,17 @@ def answer_rows(
     """
     if not columns[0]:
         return []
+    return decoder.answers(decide_rows(rows, make_batches, run, decoded), rows, columns)
+
+
+def decide_rows(
+    rows: Rows,
+    make_batches: Callable[[Rows], BucketedBatches],
+    run: Callable[[Any], dict[str, np.ndarray]],
+    decoded: Sequence[Feature],
+) -> dict[str, Any]:
+    """What the network decides of each row, as decoders take it; arguments as `answer_rows`."""
     batches = make_batches(rows)
     only = batches.only_batch()
     outputs = map(run, batches.dataset() if only is None else [only])
-    return decoder.answers(batches.outputs_of_rows(outputs, decoded), rows, columns)
+    return batches.outputs_of_rows(outputs, decoded)

@@ -4,7 +4,7 @@ Letters: b texts of a batch, r rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from types import UnionType
@@ -28,9 +28,12 @@ class Decoder(ABC):
     Attributes:
         in_network: Names of the fields by which the network decides: a graph of it, and so an
             export, has them fixed.
+        lists: Names of the tensors of `serve` that are as wide as the longest list of their batch,
+            and what each holds past a text's last item.
     """
 
     in_network: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def answers(

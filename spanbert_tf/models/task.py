@@ -129,12 +129,7 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
     def _answers(self, columns: Columns, batch_size: int | None, decoder: Any) -> list[Any]:
         few = batch_size is None and len(columns[0]) <= FEW_TEXTS
         if few and columns[0] and keras.config.backend() == "tensorflow":
-            strings = [tf.constant(column, tf.string) for column in columns]
-            # The graph has what the decoder was when it was traced.
-            traced = decoder if decoder.in_network else self.decoder
-            key = ("served", len(columns), tuple(decoder.of_network().items()) or traced)
-            outputs = self._in_graph(key, partial(self.serve, decoder=traced), *strings)
-            return decoder.served({name: x.numpy() for name, x in outputs.items()})
+            return decoder.served(self.answer_tensors(columns, decoder))
         rows = rows_of_texts(columns, self.preprocessor)
         return answer_rows(
             rows,
@@ -224,6 +219,16 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         else:
             decoded = decode(features)
         return decoder.serve(decoded, rows, columns)
+
+    def answer_tensors(self, columns: Columns, decoder: Any = None) -> dict[str, np.ndarray]:
+        """What `serve` gives for columns of texts, in one batch; with TensorFlow's backend."""
+        decoder = decoder or self.decoder
+        strings = [tf.constant(column, tf.string) for column in columns]
+        # The graph has what the decoder was when it was traced.
+        traced = decoder if decoder.in_network else self.decoder
+        key = ("served", len(columns), tuple(decoder.of_network().items()) or traced)
+        outputs = self._in_graph(key, partial(self.serve, decoder=traced), *strings)
+        return {name: x.numpy() for name, x in outputs.items()}
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """What happens to a batch before the network: nothing if it is made of features."""

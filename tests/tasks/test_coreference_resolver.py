@@ -28,6 +28,7 @@ from spanbert_tf.tasks.decoders.clustering import best_thresholds, figures_of
 from spanbert_tf.tasks.decoders.coreference import Candidates, ClusterDecoder, FoundMention
 from spanbert_tf.tasks.decoders.resolved_text import ResolvedText
 from tests.layer_checks import randomize
+from tests.served_tensors import assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{x}" for x in LETTERS)]
@@ -387,8 +388,10 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
     assert 0 < assessed.figures["conll_f1"] < 1
     report = resolver.report(assessed.answers, records).to_json()
     assert report["rows"]["muc"].keys() == {"precision", "recall", "f1"}
+    tensors = []
     for name in ("1", "lite", "preset"):
         task = load_task(tmp_path / name)
+        tensors.append(task.answer_tensors(TEXTS))
         found = task.answer_records(records)
         of_score = {name: found.figures[name] for name in task.task_class.figures}
         assert of_score == pytest.approx({name: assessed.figures[name] for name in of_score})
@@ -400,6 +403,8 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
         assert_same(task(TEXTS, singletons=False), resolver.resolve(TEXTS, singletons=False))
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(TEXTS))
+    for of_format in tensors:
+        assert_same_tensors(of_format, outputs)
     most = max(sum(len(cluster.mentions) for cluster in answer) for answer in expected)
     assert {name: tuple(of.shape) for name, of in outputs.items()} == dict.fromkeys(
         ("start", "end", "cluster", "score", "link"), (len(TEXTS), most)

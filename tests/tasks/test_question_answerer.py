@@ -31,6 +31,7 @@ from spanbert_tf.tasks.question_answerer import (
 )
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
+from tests.served_tensors import assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{x}" for x in LETTERS)]
@@ -234,8 +235,10 @@ def test_exports_answer_the_same(
     export_task(answerer, tmp_path / "1")
     export_litert(answerer, tmp_path / "lite")
     answerer.save_to_preset(str(tmp_path / "preset"))
+    tensors = []
     for name in ("1", "lite", "preset"):
         task = load_task(tmp_path / name)
+        tensors.append(task.answer_tensors((QUESTIONS, CONTEXTS)))
         assert task.task == "question-answering"
         assert_same(task.answer(QUESTIONS, CONTEXTS, top_k=4), expected)
         assert_same(task((QUESTIONS * 2, CONTEXTS * 2)), [one[0] for one in expected] * 2)
@@ -248,6 +251,8 @@ def test_exports_answer_the_same(
             task("a " * 10, "b")
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(question=tf.constant(QUESTIONS), context=tf.constant(CONTEXTS))
+    for of_format in tensors:
+        assert_same_tensors(of_format, outputs)
     none = outputs.pop("no_answer_score").numpy()
     np.testing.assert_allclose(
         [of[0].score for of in expected if not of[0].answer],

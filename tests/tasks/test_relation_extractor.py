@@ -29,6 +29,7 @@ from spanbert_tf.tasks.token_classifier import (
 )
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
+from tests.served_tensors import assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"[unused{n}]" for n in range(12))]
@@ -209,8 +210,11 @@ def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Pa
     text = "ada met bo in c."
     found = extractor.extract([text], exports / "ner")
     assert len(found[0]) == 6 * 5  # Each of the words, and the full stop, with each other one.
+    columns = {"text": ["a 😀 b"], "head": ["4:5:PER"], "tail": ["2:3"]}
+    tensors = []
     for name in ("1", "lite", "preset"):
         task = load_task(exports / name)
+        tensors.append(task.answer_tensors((*columns.values(),)))
         assert task.task == "relation-extraction"
         assert_same(task(MARKED), expected)
         assert_same(task.extract(MARKED * 2)[len(MARKED) :], expected)
@@ -219,8 +223,9 @@ def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Pa
         with pytest.raises(ValueError, match="two entities have more than 22 tokens"):
             task("<e1>" + "a " * 30 + "</e1> <e2>b</e2>")
     served = tf.saved_model.load(str(exports / "1")).signatures["serving_default"]
-    columns = {"text": ["a 😀 b"], "head": ["4:5:PER"], "tail": ["2:3"]}
     outputs = served(**{name: tf.constant(column) for name, column in columns.items()})
+    for of_format in tensors:
+        assert_same_tensors(of_format, outputs)
     assert [outputs[name].numpy()[0].decode() for name in ("head", "head_group", "tail")] == [
         *("b", "PER"),
         "😀",

@@ -5,7 +5,7 @@ Letters: b texts of a batch, r rows, n candidates of a row, m mentions of a text
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -124,6 +124,8 @@ class ClusterDecoder(Decoder):
     mention_threshold: float = 0.0
     link_threshold: float = 0.0
     singletons: bool = True
+
+    lists: ClassVar = _FIELDS
 
     def answers(
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]

@@ -5,7 +5,7 @@ Letters: b texts of a batch, r rows, e entities of a text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +52,8 @@ class EntityDecoder(Decoder):
     """
 
     entity_groups: tuple[str, ...]
+
+    lists: ClassVar = {"entity_group": "", "score": -1.0, "word": "", "start": -1, "end": -1}
 
     def answers(
         self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
@@ -132,28 +134,27 @@ class EntityDecoder(Decoder):
         word = tf.strings.substr(text, starts, ends - starts, unit="UTF8_CHAR")
         groups = tf.gather(tf.constant(self.entity_groups), (tf.gather(tags, firsts) - 1) // 2)
         entities = {
-            "entity_group": (groups, ""),
-            "score": (tf.boolean_mask(scores, kept), -1.0),
-            "word": (word, ""),
-            "start": (starts, -1),
-            "end": (ends, -1),
+            "entity_group": groups,
+            "score": tf.boolean_mask(scores, kept),
+            "word": word,
+            "start": starts,
+            "end": ends,
         }
         texts = tf.cast(tf.size(columns[0]), tf.int64)
         return {
             name: tf.RaggedTensor.from_value_rowids(
                 values, tf.cast(records, tf.int64), texts, validate=False
-            ).to_tensor(padding)
-            for name, (values, padding) in entities.items()
+            ).to_tensor(self.lists[name])
+            for name, values in entities.items()
         }
 
     def served(self, outputs: dict[str, np.ndarray]) -> list[list[Entity]]:
         """The entities of each text."""
-        names = ("entity_group", "score", "word", "start", "end")
         return [
             [
                 Entity(group.decode(), float(score), word.decode(), int(start), int(end))
                 for group, score, word, start, end in zip(*row, strict=True)
                 if start >= 0
             ]
-            for row in zip(*(outputs[name] for name in names), strict=True)
+            for row in zip(*(outputs[name] for name in self.lists), strict=True)
         ]
