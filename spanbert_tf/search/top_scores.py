@@ -5,6 +5,8 @@ Letters: q queries, m rows of a block, k kept.
 
 import numpy as np
 
+_FIRST = 1024  # Columns of the first block that are looked at before the others.
+
 
 class TopScores:
     """The `k` highest scores of each query; of equal ones those of the first rows.
@@ -33,6 +35,11 @@ class TopScores:
             begin: Number of its first row.
         """
         k = self.scores.shape[1]
+        first = max(8 * k, _FIRST)
+        if self.rows[0, -1] < 0 and scores.shape[1] > first:
+            # Nothing is kept yet that most scores would fall short of: begin with a few.
+            self.update(scores[:, :first], begin)
+            scores, begin = scores[:, first:], begin + first
         # `ravel` of what is contiguous copies nothing, and finds what is true faster than rows do.
         places = np.flatnonzero((scores > self.scores[:, -1:]).ravel())
         queries, columns = np.divmod(places, scores.shape[1])

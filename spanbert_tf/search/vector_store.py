@@ -253,8 +253,13 @@ class BitStore(VectorStore):
     def block_scores(self, queries: Any, arrays: Arrays) -> np.ndarray:
         """Minus the number of signs that differ."""
         words = np.ascontiguousarray(arrays["bits"].T)  # [w, m]: sums over w are of whole rows.
-        differing = [count_bits(words ^ query).sum(axis=0, dtype=np.uint16) for query in queries]
-        return -np.stack(differing).astype(np.float32)
+        scores = np.empty((len(queries), words.shape[1]), np.float32)
+        for row, query in zip(scores, queries, strict=True):
+            differing = np.zeros(words.shape[1], np.uint16)
+            for counts in count_bits(words ^ query):
+                differing += counts
+            np.negative(differing, out=row, dtype=np.float32)
+        return scores
 
 
 class BitsAndFloatsStore(BitStore):

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from spanbert_tf.cli.main import main
-from spanbert_tf.search.index_files import INDEX_FILE
+from spanbert_tf.cli.search import show
+from spanbert_tf.search.index_files import INDEX_FILE, TEXTS_FILE
+from spanbert_tf.search.text_index import Hit
 from tests.checkpoints.foreign_folders import CONFIG, random_tensors, write_checkpoint
 
 # Pieces of `tests.checkpoints.foreign_folders.vocabulary`.
@@ -48,8 +50,8 @@ def test_queries_find_their_texts(index: Path, capsys: pytest.CaptureFixture[str
 def test_output_for_people(index: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["search", str(index), "w2 w5", "-k", "1"]) == 0
     assert capsys.readouterr().out == "1.000  b  w2 w5\n"
-    assert main(["search", str(index), "w2 w5", "w1 w4 w4", "-k", "1"]) == 0
-    assert capsys.readouterr().out == "w2 w5\n  1.000  b  w2 w5\nw1 w4 w4\n  1.000  a  w1 w4 w4\n"
+    several = [("one", [Hit(5, 0.5, "a\nb"), Hit("ab", 0.25, "c")]), ("two", [])]
+    assert show(several) == "one\n  0.500   5  a b\n  0.250  ab  c\ntwo"
 
 
 def test_forms_of_vectors_and_plain_text(
@@ -66,8 +68,8 @@ def test_forms_of_vectors_and_plain_text(
     description = json.loads((tmp_path / "index" / INDEX_FILE).read_text())
     assert description["vectors"] == "bits"
     assert description["model"] == str(checkpoint)
-    (found,) = run(capsys, "search", tmp_path / "index", "w2 w5")
-    assert {hit["id"] for hit in found["hits"]} == {1, 2, 3}  # The lines.
+    texts = (tmp_path / "index" / TEXTS_FILE).read_text().splitlines()
+    assert json.loads(texts[1]) == [2, "w2 w5"]  # The line is its id.
 
 
 def test_bad_input(
