@@ -8,7 +8,7 @@ files of these names.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -30,6 +30,7 @@ from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_
 TEXT_COLUMNS = ("text", "sentence", "review", "sentence1", "text_a", "premise", "question1")
 PAIR_COLUMNS = ("sentence2", "text_pair", "text_b", "pair", "hypothesis", "question2")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment")
+USUAL_COLUMNS = {"text": TEXT_COLUMNS, "pair": PAIR_COLUMNS, "label": LABEL_COLUMNS}
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
 
@@ -191,6 +192,22 @@ def _fields(
     path: Path, columns: dict[str, str | None], delimiter: str | None, quoting: str | None
 ) -> Iterator[tuple[int, dict[str, object], str, str | None, Any]]:
     """Yields line, record, text, pair and label of each record of a TSV, CSV or JSON lines file."""
+    records = read_table(path, delimiter, quoting)
+    names = find_columns(path, records, columns, USUAL_COLUMNS, optional=("pair",))
+    for line, record in records:
+        values = {
+            role: None if name is None else string_of(path, line, record, name, role == "label")
+            for role, name in names.items()
+        }
+        yield line, record, str(values["text"]), values.get("pair"), values.get("label")
+
+
+def read_table(path: Path, delimiter: str | None, quoting: str | None) -> list[Record]:
+    """Reads line and fields of each record of a TSV, CSV or JSON lines file, plain or `.gz`.
+
+    Raises:
+        DataError: The file is named otherwise, cannot be read, or holds no record.
+    """
     if suffix_of(path) not in SUFFIXES:
         raise DataError(f"{path}: expected a file named {', '.join(SUFFIXES)}, or one of them .gz.")
     if suffix_of(path) != ".jsonl":
@@ -201,18 +218,12 @@ def _fields(
         raise DataError(f"{path}: `delimiter` and `quoting` are for TSV and CSV, not for JSON.")
     if not records:
         raise DataError(f"{path}: the file holds no examples; expected a header row and rows.")
-    # Of all records: in JSON lines the first may lack a key that later ones have.
-    found = list(dict.fromkeys(chain.from_iterable(record for _, record in records)))
-    names = _find_columns(path, records[0][0], found, columns)
-    for line, record in records:
-        values = {
-            role: None if name is None else _string(path, line, record, name, role == "label")
-            for role, name in names.items()
-        }
-        yield line, record, str(values["text"]), values.get("pair"), values.get("label")
+    return records
 
 
-def _string(path: Path, line: int, record: dict[str, object], name: str, is_label: bool) -> Any:
+def string_of(
+    path: Path, line: int, record: dict[str, object], name: str, is_label: bool = False
+) -> Any:
     """Gives the string, or the list of labels, under a key, which JSON does not promise."""
     if name not in record:
         raise DataError(f"{path}, line {line}: the key {quote(name)} is missing.")
@@ -228,11 +239,28 @@ def _string(path: Path, line: int, record: dict[str, object], name: str, is_labe
     return value
 
 
-def _find_columns(
-    path: Path, line: int, found: list[str], columns: dict[str, str | None]
+def find_columns(
+    path: Path,
+    records: Sequence[Record],
+    columns: dict[str, str | None],
+    usual: Mapping[str, Sequence[str]],
+    optional: Collection[str],
 ) -> dict[str, str | None]:
-    """Names the column of each role: the one asked for, else the first usual one."""
-    usual = {"text": TEXT_COLUMNS, "pair": PAIR_COLUMNS, "label": LABEL_COLUMNS}
+    """Names the column of each role: the one asked for, else the first usual one.
+
+    Args:
+        path: The file, for messages.
+        records: What `read_table` gave.
+        columns: The roles, and the columns that are asked for.
+        usual: Names, in lower case, that columns of each role usually have.
+        optional: The roles that need no column.
+
+    Raises:
+        DataError: A column that is asked for is missing, or one that is needed.
+    """
+    # Of all records: in JSON lines the first may lack a key that later ones have.
+    found = list(dict.fromkeys(chain.from_iterable(record for _, record in records)))
+    line = records[0][0]
     listed = ", ".join(map(quote, found[:20]))
     by_name = {name.strip(): name for name in reversed(found)}
     by_lower = {name.strip().lower(): name for name in reversed(found)}
@@ -244,7 +272,7 @@ def _find_columns(
         if wanted is not None:
             matches = [by_name[wanted.strip()]]
         chosen[role] = next(iter(matches), None)
-        if chosen[role] is None and role != "pair":
+        if chosen[role] is None and role not in optional:
             raise DataError(
                 f"{path}: no column for the {role} among {listed}. Expected a header row (keys, "
                 f"in JSON lines, as on line {line}) with one of {', '.join(usual[role])}, or its "
