@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from typing import Any
 
 
 def say(line: str) -> None:
@@ -34,3 +36,16 @@ def one_line(text: str, width: int = 100) -> str:
     """A text without line breaks, cut where it is long."""
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def fields_of(answer: Any) -> dict[str, Any]:
+    """What an answer is made of, as JSON can hold it: of an array its numbers as `vector`."""
+    return {"vector": answer.tolist()} if hasattr(answer, "tolist") else asdict(answer)
+
+
+def shown(answer: Any) -> Any:
+    """An answer as people see it: of an array the first numbers, and how many there are."""
+    if not hasattr(answer, "tolist"):
+        return answer
+    first = " ".join(f"{number:7.4f}" for number in answer.tolist()[:3])
+    return f"{first} ... ({len(answer)} numbers)"

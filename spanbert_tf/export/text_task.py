@@ -49,7 +49,7 @@ class TextTask:
         self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
         # The task's own methods: of its object they need what is here too.
         verb = self.task_class.verb
-        for name in (verb, *_OF_DECODER):
+        for name in (verb, *self.task_class.more_verbs, *_OF_DECODER):
             setattr(self, name, MethodType(getattr(self.task_class, name), self))
         self._ask = getattr(self, verb)
 
@@ -103,7 +103,11 @@ class TextTask:
         columns, _ = self.columns_of(records)
         decoder = self.task_class.scored_decoder.fget(self)
         with readable_assertions():
-            answers = self.answer_columns(columns, decoder)
+            if self.task_class.apart:
+                by_column = [self.answer_columns([column], decoder) for column in columns]
+                answers: list[Any] = list(zip(*by_column, strict=True))
+            else:
+                answers = self.answer_columns(columns, decoder)
             outside = out_of_scope and self.answer_columns(out_of_scope, decoder)
         figures = self.score(answers, records)
         if outside is not None:

@@ -245,7 +245,9 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             return loss, self.decode(outputs, x)
 
         if keras.config.backend() == "tensorflow":
-            loss, decoded = self._in_graph("assessed", both, x, y)
+            # What there is to be learned may have several forms.
+            form = tf.nest.map_structure(lambda tensor: (tensor.dtype.name, len(tensor.shape)), y)
+            loss, decoded = self._in_graph(("assessed", str(form)), both, x, y)
         else:
             loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
         return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}

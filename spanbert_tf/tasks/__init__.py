@@ -16,6 +16,7 @@ TASKS = {
     "coreference-resolution": (
         "spanbert_tf.tasks.coreference_resolver.SpanBertCoreferenceResolver"
     ),
+    "text-embedding": "spanbert_tf.tasks.text_embedder.SpanBertTextEmbedder",
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

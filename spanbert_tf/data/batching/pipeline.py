@@ -5,7 +5,7 @@ whole, in one call, and TensorFlow operations do the rest.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -56,6 +56,8 @@ class BucketedBatches:
     Raises:
         ValueError: There are no rows, or the arguments do not fit one another.
     """
+
+    keeps_names: ClassVar[bool] = False  # Whether labels are a dictionary of one kind too.
 
     def __init__(
         self,
@@ -283,7 +285,7 @@ class BucketedBatches:
         if not self.labels:
             return features
         labels = gather_rows(self.labels, rows, length)
-        if len(labels) == 1:
+        if len(labels) == 1 and not self.keeps_names:
             (labels,) = labels.values()
         if self.sample_weight is None:
             return features, labels
