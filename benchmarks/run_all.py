@@ -74,6 +74,7 @@ BENCHMARKS = (
     Benchmark("relation_extraction"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes"),
+    Benchmark("text_embedding"),
     Benchmark("plots"),
 )
 
