@@ -92,6 +92,7 @@ BENCHMARKS = (
     Benchmark("generation"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes"),
+    Benchmark("text_embedding"),
     Benchmark("plots"),
 )
 

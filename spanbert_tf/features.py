@@ -46,6 +46,12 @@ ENCODER_FEATURES = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 LABELS = Feature("labels", "int32", "b", None, "number of each row's class")
 LABEL_SETS = Feature("labels", "float32", "bc", None, "1 at the classes that a row has")
 VECTORS = Feature("vectors", "float32", "bH", None, "vector of each text")
+# Of records that are several texts: k of them.
+TEXT_NUMBERS = Feature(
+    "text_numbers", "int32", "bk", None, "a number for each text, the same for equal ones"
+)
+SIMILARITIES = Feature("similarities", "float32", "b", None, "how alike two texts are, 0 to 1")
+TEACHER_VECTORS = Feature("teacher_vectors", "float32", "bkH", None, "another model's vectors")
 PROBABILITIES = Feature("probabilities", "float32", "bc", None, "probability of each class")
 
 WORD_STARTS = Feature("word_starts", "int32", "bs", 0, "1 where a piece is the first of its word")

@@ -18,7 +18,7 @@ from pathlib import Path
 from spanbert_tf.atomic_files import tidy, user_path
 from spanbert_tf.backbone import SIZES, SpanBertBackbone
 from spanbert_tf.checkpoints import hugging_face
-from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, PRESET_TASK_FILE
+from spanbert_tf.checkpoints.hugging_face import CONFIG_FILE, MODULES_FILE, PRESET_TASK_FILE
 from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
 from spanbert_tf.checkpoints.tensorflow_v1 import GOOGLE_CONFIG_FILE, INDEX_SUFFIX
 from spanbert_tf.foreign_files import or_null, read_json, text
@@ -32,6 +32,7 @@ LITERT_FILE = "litert.json"
 SAVED_MODEL_TASK_FILE = "assets/task.json"
 
 PRETRAINING_TASK = "fill-mask"
+EMBEDDING_TASK = "text-embedding"
 _KERAS_HUB_SCHEMES = ("kaggle", "modelscope")
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ class Handle:
         path: The absolute path of its folder, downloaded if need be.  Of a size its name; of a
             preset on a hub that KerasHub reads file by file, such as Kaggle, KerasHub's handle.
         task: The task, one of `spanbert_tf.tasks.TASKS`, whose head it has; `None`: a plain
-            encoder.  That of a checkpoint is `None`, as its head is not read.
+            encoder.  That of a checkpoint is `None`, as its head is not read; of a folder of
+            sentence-transformers it is "text-embedding".
         source: The handle as it was given, for messages.
     """
 
@@ -184,7 +186,7 @@ def _task_of_folder(kind: Kind, folder: Path) -> str | None:
     if kind is Kind.PRESET:
         return _task_of_preset(folder / PRESET_TASK_FILE)
     if kind in CHECKPOINTS:
-        return None
+        return EMBEDDING_TASK if (folder / MODULES_FILE).is_file() else None
     if kind is Kind.SAVED_MODEL:
         task = _named_task(folder / SAVED_MODEL_TASK_FILE)
         encoder = folder / "assets" / ENCODER_FILE

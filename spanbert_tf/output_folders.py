@@ -30,12 +30,14 @@ _FILES = (
     *_OF_MODELS,
     *("config.json", "task.json", "tokenizer.json", "preprocessor.json", "metadata.json"),
     *("vocab.txt", "vocabulary.txt", "tokenizer_config.json", "encoder.json", "metrics.json"),
+    *("modules.json", "sentence_bert_config.json"),  # Of sentence-transformers.
     *("classes.json", "state.json"),  # Of earlier versions.
     *("fingerprint.pb", "variables.index", "variables.data-*", "network.tflite"),
     *("adapter.safetensors", "tensors.safetensors", "may_replace", f"{INCOMPLETE}*"),
 )
 _FOLDERS = (
     *("assets", "tokenizer", "variables", "adapter", "epochs", "best-*", "step-*", "last"),
+    *("1_Pooling", "2_Dense", "2_Normalize", "3_Normalize"),
     *("train", "validation", f"{INCOMPLETE}*", ".replaced-*"),
 )
 

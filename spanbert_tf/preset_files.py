@@ -6,7 +6,7 @@ has beyond the model, and builds whatever sizes a config has.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -68,14 +68,20 @@ def implied_weights(config: dict[str, Any]) -> int:
     return hidden * (rows + 2) + config["num_layers"] * layer
 
 
-def check_preset(preset: str, load_weights: bool, class_name: str, head: bool = False) -> None:
+def check_preset(
+    preset: str,
+    load_weights: bool,
+    class_name: str,
+    has_head: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> None:
     """Checks a preset of a `SpanBertBackbone`, or of a task on it, before it is built.
 
     Args:
         preset: Its folder or handle.
         load_weights: Whether its weights are wanted.
         class_name: Name of the class that is made of it.
-        head: Whether the weights of that class's head are wanted, too.
+        has_head: Whether an object of that class has a head with weights, by its config.  `None`:
+            they are not wanted.
 
     Raises:
         CheckpointError: A file is damaged; its sizes are other than those of its weights; or the
@@ -97,8 +103,9 @@ def check_preset(preset: str, load_weights: bool, class_name: str, head: bool = 
         return
     task = read_json(task_path, _OBJECT)
     # Of a task of another class the encoder alone is taken, as of a preset without one.
-    is_wanted = head and load_weights and task["class_name"] == class_name
-    if is_wanted and preset_file(preset, TASK_WEIGHTS_FILE) is None:
+    if has_head is None or not load_weights or task["class_name"] != class_name:
+        return
+    if has_head(task["config"]) and preset_file(preset, TASK_WEIGHTS_FILE) is None:
         raise CheckpointError(
             f"{preset} has {TASK_FILE}, but not {TASK_WEIGHTS_FILE}, the weights of its head: the "
             "copy is not complete.  SpanBertBackbone.from_preset loads the encoder alone"

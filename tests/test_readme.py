@@ -86,6 +86,7 @@ FILES = {
     **dict.fromkeys(("my.tsv", "dev.tsv", "test.tsv", "reviews.tsv"), LABELLED),
     **dict.fromkeys(("train.conll", "dev.conll"), CONLL),
     "train.tsv": RELATIONS,
+    "pairs.tsv": "anchor\tpositive\n" + "".join(f"film {c}\tgood {c}\n" for c in LETTERS),
     **dict.fromkeys(("train-v2.0.json", "dev-v2.0.json"), squad()),
     "asked.tsv": "question\tcontext\nWhere is Ada?\tAda lives in Oslo.\n",
     **dict.fromkeys(

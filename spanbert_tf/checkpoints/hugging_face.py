@@ -34,6 +34,9 @@ VOCABULARY_FILE = "vocab.txt"
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
+# Of sentence-transformers: what its models are made of, and how many tokens of a text they read.
+MODULES_FILE = "modules.json"
+SENTENCES_FILE = "sentence_bert_config.json"
 PRESET_TASK_FILE = "task.json"  # Beside a preset's config.json, if it is that of a task.
 
 SPECIAL_TOKENS = {
@@ -45,9 +48,10 @@ SPECIAL_TOKENS = {
 }
 _SMALL_FILES = [
     *(CONFIG_FILE, VOCABULARY_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE),
-    *("added_tokens.json", "special_tokens_map.json"),
+    *("added_tokens.json", "special_tokens_map.json", MODULES_FILE, SENTENCES_FILE),
 ]
 _SAFETENSORS_PATTERNS = ["model*.safetensors", f"{SAFETENSORS_FILE}.index.json"]
+_MODULE_PATTERNS = ["?_*/config.json", "?_*/model.safetensors"]
 _TORCH_PATTERNS = ["pytorch_model*.bin", f"{TORCH_FILE}.index.json"]
 # What `save_to_preset` of KerasHub writes; weights are whole, or in parts that a `.json` lists.
 _PRESET_PATTERNS = [
@@ -132,6 +136,8 @@ def _files_of(handle: str, repo: str, revision: str | None) -> Path:
         )
     if is_preset(read_config(folder)):
         return _snapshot(repo, revision, _PRESET_PATTERNS, [])
+    if (folder / MODULES_FILE).is_file():
+        _snapshot(repo, revision, _MODULE_PATTERNS, [])
     if list(folder.glob("*.safetensors")):
         return folder
     return _snapshot(repo, revision, [*_SMALL_FILES, *_TORCH_PATTERNS], top)

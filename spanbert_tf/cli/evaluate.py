@@ -164,7 +164,8 @@ def _rows(task: Any, answers: Sequence[Any], records: Sequence[Any]) -> Iterator
     """A dictionary a record, of its texts by name, `gold`, `answer` and `right`."""
     of = task.task_class
     columns, _ = task.columns_of(records)
-    (names,) = (names for names in of.signatures.values() if len(names) == len(columns))
+    forms = [of.apart[: len(columns)]] if of.apart else of.signatures.values()
+    (names,) = (names for names in forms if len(names) == len(columns))
     told = task.given(answers, records)
     for record, answer, *texts in zip(records, told, *columns, strict=True):
         yield {

@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.export.loading import load_with_heads
     from spanbert_tf.export.serving import export_task
     from spanbert_tf.export.task_loading import load_task
-    from spanbert_tf.handles import Kind, find
+    from spanbert_tf.handles import CHECKPOINTS, PRETRAINING_TASK, Kind, find
     from spanbert_tf.output_folders import check_outputs
     from spanbert_tf.tasks import FINE_TUNED_TASKS
     from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     outputs = [each for each in (destination, arguments.preprocessor) if each is not None]
     check_outputs(outputs, overwrite, [arguments.source])
     handle = find(arguments.source)
-    if handle.task in FINE_TUNED_TASKS:
+    if handle.task in FINE_TUNED_TASKS and handle.kind not in CHECKPOINTS:
         if handle.kind is not Kind.PRESET:
             raise ValueError(
                 f"{arguments.source} is a {handle.kind} already; export the preset that it was "
@@ -74,7 +74,8 @@ def run(arguments: Namespace) -> dict[str, Any]:
             export_task(model, destination, overwrite)
     else:
         model, tokenizer = load_with_heads(handle)
-        kind = "encoder" if handle.task is None else "encoder with pretraining heads"
+        has_heads = handle.task == PRETRAINING_TASK
+        kind = "encoder with pretraining heads" if has_heads else "encoder"
         if arguments.litert:
             kind = "encoder"
             backbone = model.backbone if isinstance(model, SpanBertPretrainer) else model

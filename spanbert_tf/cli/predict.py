@@ -12,7 +12,7 @@ from spanbert_tf.cli.arguments import (
     settings_from,
     task_of_model,
 )
-from spanbert_tf.cli.showing import one_line
+from spanbert_tf.cli.showing import one_line, shown
 from spanbert_tf.settings import AskedColumns
 from spanbert_tf.start_up import without_info
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
@@ -93,6 +93,7 @@ def to_json(result: list[Answered]) -> list[dict[str, Any]]:
 def show(result: list[Answered]) -> str:
     """An answer before each text; of several a line each after it."""
     lines = []
+    result = [(text, shown(answer)) for text, answer in result]
     width = max((len(str(a)) for _, a in result if not isinstance(a, list)), default=0)
     for text, answer in result:
         if isinstance(answer, list):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 
 def say(line: str) -> None:
@@ -34,3 +35,11 @@ def one_line(text: str, width: int = 100) -> str:
     """A text without line breaks, cut where it is long."""
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def shown(answer: Any) -> Any:
+    """An answer as people see it: of an array the first numbers, and how many there are."""
+    if not hasattr(answer, "tolist"):
+        return answer
+    first = " ".join(f"{number:7.4f}" for number in answer.tolist()[:3])
+    return f"{first} ... ({len(answer)} numbers)"

@@ -2,12 +2,48 @@
 
 from typing import Any
 
+from spanbert_tf.checkpoints.sentence_transformers import load_sentence_transformers
 from spanbert_tf.export.adapters import AnyEncoder, load_adapter
 from spanbert_tf.export.litert_loading import load_litert
+from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.serving import ServedTask
 from spanbert_tf.export.text_task import KerasTask, TextTask
 from spanbert_tf.handles import AnyHandle, Kind, find
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
+from spanbert_tf.tasks.text_embedder import SpanBertTextEmbedder
+
+LONGEST_OF_ENCODERS = 256  # Tokens, of texts whose encoder says nothing of it.
+
+
+def load_embedder(handle: AnyHandle | None, trust: bool = False) -> TextTask:
+    """Loads what makes vectors of texts.
+
+        embedder = spanbert_tf.load_embedder("runs/mine/preset")
+        embedder.encode_text(["a", "b"])  # float32 [2, d], of length 1
+        embedder.similarity("a", ["a", "b"])
+
+    Args:
+        handle: A text embedder in any format, a folder of sentence-transformers among them, see
+            `load_task`; or any encoder, see `load_backbone`, of which the mean state of a text's
+            first 256 tokens is taken.  `None`: the encoder to start from where none is named.
+        trust: As for `load_task`.
+
+    Returns:
+        What has `encode_text` and `similarity` of `SpanBertTextEmbedder`.
+
+    Raises:
+        ValueError: It is a task of another kind, or see `load_task` and `load_backbone`.
+        FileNotFoundError, ConnectionError, ModuleNotFoundError, OSError: As `load_task`.
+    """
+    found = find(handle)
+    if found.task == SpanBertTextEmbedder.task:
+        return load_task(found, trust=trust)
+    if found.task in FINE_TUNED_TASKS:
+        raise ValueError(f"{found.source} is for {found.task}; expected an embedder or an encoder")
+    backbone, tokenizer = load_backbone(found)
+    length = min(LONGEST_OF_ENCODERS, backbone.max_sequence_length)
+    preprocessor = SpanBertTextEmbedder.preprocessor_cls(tokenizer, sequence_length=length)
+    return KerasTask(SpanBertTextEmbedder(backbone, preprocessor))
 
 
 def load_task(
@@ -54,5 +90,6 @@ def load_task(
         Kind.SAVED_MODEL: lambda: ServedTask(found.path, trust),
         Kind.LITERT: lambda: load_litert(found.path),
         Kind.ADAPTER: lambda: KerasTask(load_adapter(found, encoder)),
+        Kind.HUGGING_FACE: lambda: KerasTask(load_sentence_transformers(found.path)),
     }
     return loaders[found.kind]()

@@ -51,7 +51,7 @@ class TextTask:
         self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
         # The task's own methods: of its object they need what is here too.
         verb = self.task_class.verb
-        for name in (verb, *_OF_DECODER):
+        for name in (verb, *self.task_class.more_verbs, *_OF_DECODER):
             setattr(self, name, MethodType(getattr(self.task_class, name), self))
         self._ask = getattr(self, verb)
 
@@ -137,7 +137,11 @@ class TextTask:
         columns, _ = self.columns_of(records)
         decoder = self.task_class.scored_decoder.fget(self)
         with readable_assertions():
-            answers = self.answer_columns(columns, decoder)
+            if self.task_class.apart:
+                by_column = [self.answer_columns([column], decoder) for column in columns]
+                answers: list[Any] = list(zip(*by_column, strict=True))
+            else:
+                answers = self.answer_columns(columns, decoder)
             outside = out_of_scope and self.answer_columns(out_of_scope, decoder)
         figures = self.score(answers, records)
         if outside is not None:
@@ -196,6 +200,11 @@ def answers_to_json(texts: Sequence[str], answers: Sequence[Any]) -> list[dict[s
     return [
         {"text": text, "answers": [asdict(one) for one in answer]}
         if isinstance(answer, list)
-        else {"text": text, **asdict(answer)}
+        else {"text": text, **_fields_of(answer)}
         for text, answer in zip(texts, answers, strict=True)
     ]
+
+
+def _fields_of(answer: Any) -> dict[str, Any]:
+    """What an answer is made of, as JSON can hold it: of an array its numbers as `vector`."""
+    return {"vector": answer.tolist()} if hasattr(answer, "tolist") else asdict(answer)

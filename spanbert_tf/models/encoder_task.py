@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -58,7 +59,7 @@ class EncoderTask(_Base):
         preset = os.path.expanduser(preset)
         # As KerasHub has it, with a number of classes the head is new.
         with_head = "num_classes" not in kwargs
-        check_preset(preset, load_weights, cls.__name__, with_head)
+        check_preset(preset, load_weights, cls.__name__, cls.has_head if with_head else None)
         with reading_preset(preset, kwargs):
             task = super().from_preset(preset, load_weights, **with_policy(preset, kwargs))
         if load_weights and "backbone" not in kwargs:
@@ -67,6 +68,11 @@ class EncoderTask(_Base):
             check_weights(preset, task.backbone, head if with_head else ())
         check_fit(task.backbone, task.preprocessor)  # Only now does its tokenizer have pieces.
         return task
+
+    @classmethod
+    def has_head(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a task of such arguments has weights beside its encoder's."""
+        return True
 
     def quantize(self, mode: Any = None, config: Any = None, filters: Any = None) -> None:
         """Quantizes encoder and head; see `keras.Model.quantize`.

@@ -259,7 +259,9 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             return loss, self.decode_by(decoder, outputs, x)
 
         if keras.config.backend() == "tensorflow":
-            key = ("assessed", *decoder.of_network().items())
+            # What there is to be learned may have several forms.
+            form = tf.nest.map_structure(lambda tensor: (tensor.dtype.name, len(tensor.shape)), y)
+            key = ("assessed", str(form), *decoder.of_network().items())
             loss, decoded = self._in_graph(key, both, x, y)
         else:
             loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))

@@ -28,11 +28,14 @@ class TaskDefinition:
         task: Its name in Hugging Face's words; the key of `spanbert_tf.tasks.TASKS`.
         verb: The method by which people ask it.  Of the task it needs `answer_texts` and `decoder`
             alone, so that exports have it too.
+        more_verbs: Other methods that need no more of the task than `verb` does.
         asking_cls: What else they may say: arguments of that method, options of `predict`.
         settings_cls: How it is fine-tuned.
         reading_cls: How its files are read: options of `read`.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
+        apart: Names of the columns of records, where each text of a record is read on its own.
+            `()`: the network reads all texts of a record together, as a signature names them.
         asked: Names of the texts that the verb takes, each an argument.
         blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
             they may be empty.
@@ -45,11 +48,13 @@ class TaskDefinition:
 
     task: ClassVar[str]
     verb: ClassVar[str]
+    more_verbs: ClassVar[tuple[str, ...]] = ()
     asking_cls: ClassVar[type[Asking]] = Asking
     settings_cls: ClassVar[type[FineTuning]]
     reading_cls: ClassVar[type]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
+    apart: ClassVar[tuple[str, ...]] = ()
     asked: ClassVar[tuple[str, ...]] = ("text",)
     blank: ClassVar[tuple[str, ...] | None] = None
     decoder_cls: ClassVar[type[Decoder]]
@@ -71,8 +76,8 @@ class TaskDefinition:
         raise NotImplementedError
 
     @classmethod
-    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
-        """The figures that `score` gives of such a head, see `head_arguments`."""
+    def figures_of(cls, head: dict[str, Any], records: Sequence[Any] = ()) -> tuple[str, ...]:
+        """The figures that `score` gives of such a head, see `head_arguments`, on such records."""
         return cls.figures
 
     @classmethod
@@ -134,8 +139,8 @@ class TaskDefinition:
         raise NotImplementedError
 
     @classmethod
-    def is_right(cls, answer: Any, record: Any) -> bool:
-        """Whether an answer that people are told is right, all of it."""
+    def is_right(cls, answer: Any, record: Any) -> bool | None:
+        """Whether an answer that people are told is right, all of it; `None`: one cannot say."""
         raise NotImplementedError
 
     def tune(self, answers: Sequence[Any], records: Sequence[Any]) -> None:

@@ -43,6 +43,7 @@ class TextBatches(_Base):
 
     default_batch_size: ClassVar[int] = BATCH_SIZE
     token_budget: ClassVar[int] = TOKEN_BUDGET
+    batches_cls: ClassVar[type[BucketedBatches]] = BucketedBatches
 
     def encode(self, columns: Columns, y: Any = None, sample_weight: Any = None) -> Rows:
         """Makes rows of texts, with targets where `y` says what is right."""
@@ -230,7 +231,7 @@ class TextBatches(_Base):
             seed: Seed of the order.  `None`: the shortest first.
             most_buckets: How many padded lengths there may be.
         """
-        return BucketedBatches.from_rows(
+        return self.batches_cls.from_rows(
             rows,
             tokenizer=self.preprocessor.tokenizer,
             sequence_length=self.preprocessor.sequence_length,

@@ -14,8 +14,7 @@ from keras import ops
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.bucketing import default_buckets
 from spanbert_tf.data.batching.packing import pack_segments
-from spanbert_tf.data.batching.pipeline import gather_rows
-from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.rows import Rows, gather_rows
 from spanbert_tf.features import TOKEN_IDS
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 

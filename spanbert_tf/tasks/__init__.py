@@ -17,6 +17,7 @@ TASKS = {
         "spanbert_tf.tasks.coreference_resolver.SpanBertCoreferenceResolver"
     ),
     "text2text-generation": "spanbert_tf.tasks.seq_2_seq_lm.SpanBertSeq2SeqLM",
+    "text-embedding": "spanbert_tf.tasks.text_embedder.SpanBertTextEmbedder",
     "fill-mask": "spanbert_tf.tasks.pretrainer.SpanBertPretrainer",
 }
 

@@ -190,7 +190,7 @@ class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
         return head
 
     @classmethod
-    def figures_of(cls, head: dict[str, Any]) -> tuple[str, ...]:
+    def figures_of(cls, head: dict[str, Any], records: Sequence[Any] = ()) -> tuple[str, ...]:
         """Those of sets of labels where a text may have several."""
         return metrics.LABEL_SET_FIGURES if head.get("activation") == "sigmoid" else cls.figures
 

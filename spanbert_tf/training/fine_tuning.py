@@ -332,7 +332,8 @@ def _digest(
         for records in (train, validation)
     ]
     parts += [] if out_of_scope is None else [out_of_scope]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    text = json.dumps(parts, default=lambda array: hashlib.sha256(array.tobytes()).hexdigest())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _contents(record: Any) -> dict[str, Any]:

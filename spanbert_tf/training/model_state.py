@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from spanbert_tf.keras_internals import all_layers
+from spanbert_tf.models.random_state import seed_generators
 
 
 def state_of(model: keras.Model) -> dict[str, Any]:
@@ -29,12 +30,6 @@ def assign_state(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
         raise ValueError(f"the checkpoint is of another network: {odd!r} is only in one of them.")
     for name, variable in state.items():
         variable.assign(tensors[name])
-
-
-def seed_generators(model: keras.Model) -> list[Any]:
-    """Gives the state of dropout's random numbers, which Keras leaves out of weights."""
-    others = {id(v) for v in [*model.weights, *model.metrics_variables]}
-    return [variable for variable in model.variables if id(variable) not in others]
 
 
 @contextmanager

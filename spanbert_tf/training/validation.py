@@ -55,7 +55,7 @@ class Validation(keras.callbacks.Callback):
         ):
             if given is not None and not self.records:
                 raise ValueError(f"`{name}` needs validation data, but there is none.")
-        known = (*of.figures_of(head), "loss")
+        known = (*of.figures_of(head, self.records), "loss")
         name = (settings.monitor or known[0]).removeprefix("val_")
         if name not in known:
             raise ValueError(f"`monitor` must be one of {known}, but is {settings.monitor!r}.")

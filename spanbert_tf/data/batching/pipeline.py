@@ -5,7 +5,7 @@ whole, in one call, and TensorFlow operations do the rest.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from spanbert_tf.data.batching.bucketing import (
 )
 from spanbert_tf.data.batching.labels import number_tensor
 from spanbert_tf.data.batching.packing import concatenate_padded, kept_lengths, pack_segments
-from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.rows import Rows, gather_rows
 from spanbert_tf.data.batching.texts import tokenize_texts
 from spanbert_tf.features import LABELS, Feature
 
@@ -57,6 +57,8 @@ class BucketedBatches:
         ValueError: There are no rows, or the arguments do not fit one another.
     """
 
+    keeps_names: ClassVar[bool] = False  # Whether labels are a dictionary of one kind too.
+
     def __init__(
         self,
         segments: Sequence[tf.RaggedTensor],
@@ -80,7 +82,7 @@ class BucketedBatches:
             "end_token_id": end_token_id,
             "pad_token_id": pad_token_id,
         }
-        self.lengths = packed_lengths(self.segments, sequence_length)
+        self.lengths = self.row_lengths(sequence_length)
         if not len(self.lengths):
             raise ValueError("there are no rows to make batches of.")
         if sample_weight is not None and labels is None:
@@ -170,6 +172,10 @@ class BucketedBatches:
             **options,
         )
 
+    def row_lengths(self, sequence_length: int) -> np.ndarray:
+        """Tokens of each row once it is packed, int64 `[rows]`."""
+        return packed_lengths(self.segments, sequence_length)
+
     def plan(self, epoch: int = 0) -> BatchPlan:
         """Tells which rows make up which batch of an epoch."""
         return plan_batches(self.lengths, self.boundaries, epoch=epoch, **self._options)
@@ -253,6 +259,10 @@ class BucketedBatches:
             raise ValueError("only batches with neither `seed` nor `drop_remainder` have an order.")
         return self.plan()
 
+    def pack(self, segments: Sequence[tf.RaggedTensor], length: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Makes the encoder's features of the segments of a batch, padded to a length."""
+        return pack_segments(segments, sequence_length=length, **self.special_tokens)
+
     def _next_plan(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         plan = self.plan(self.epoch)
         self.epoch += 1
@@ -270,16 +280,12 @@ class BucketedBatches:
         return batches.map(lambda begin, end, length: (rows[begin:end], length))
 
     def _gather(self, rows: tf.Tensor, length: tf.Tensor) -> Any:
-        features = pack_segments(
-            [tf.gather(segment, rows) for segment in self.segments],
-            sequence_length=length,
-            **self.special_tokens,
-        )
-        features |= gather_rows(self.inputs, rows, length)
+        segments = [tf.gather(segment, rows) for segment in self.segments]
+        features = self.pack(segments, length) | gather_rows(self.inputs, rows, length)
         if not self.labels:
             return features
         labels = gather_rows(self.labels, rows, length)
-        if len(labels) == 1:
+        if len(labels) == 1 and not self.keeps_names:
             (labels,) = labels.values()
         if self.sample_weight is None:
             return features, labels
@@ -325,26 +331,3 @@ def packed_lengths(segments: Sequence[tf.RaggedTensor], sequence_length: int) ->
     counts = [tf.cast(segment.row_lengths(), tf.int32) for segment in segments]
     kept = kept_lengths(counts, sequence_length - special_tokens)
     return tf.add_n(kept).numpy().astype(np.int64) + special_tokens
-
-
-def gather_rows(
-    values: dict[Feature, Any], rows: tf.Tensor, length: int | tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """Takes what there is of some rows, padded to one shape.
-
-    Args:
-        values: Tensors `[rows, ...]`, dense or ragged.
-        rows: int64 `[b]`, the rows to take.
-        length: Where those that have a number for each token end; others end with the longest.
-
-    Returns:
-        Dense tensors `[b, ...]` by the names of the features.
-    """
-    gathered = {}
-    for feature, of_rows in values.items():
-        taken = tf.gather(of_rows, rows)
-        if isinstance(taken, tf.RaggedTensor):
-            shape = tf.stack([-1, length]) if feature.is_of_tokens else None
-            taken = taken.to_tensor(feature.pad_value, shape=shape)
-        gathered[feature.name] = taken
-    return gathered

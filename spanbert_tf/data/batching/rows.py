@@ -94,3 +94,26 @@ def with_special_tokens(segments: Sequence[tf.RaggedTensor], fill: int = 0) -> t
     for segment in segments:
         parts += [segment, special]
     return tf.concat(parts, axis=1)
+
+
+def gather_rows(
+    values: dict[Feature, Any], rows: tf.Tensor, length: int | tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Takes what there is of some rows, padded to one shape.
+
+    Args:
+        values: Tensors `[rows, ...]`, dense or ragged.
+        rows: int64 `[b]`, the rows to take.
+        length: Where those that have a number for each token end; others end with the longest.
+
+    Returns:
+        Dense tensors `[b, ...]` by the names of the features.
+    """
+    gathered = {}
+    for feature, of_rows in values.items():
+        taken = tf.gather(of_rows, rows)
+        if isinstance(taken, tf.RaggedTensor):
+            shape = tf.stack([-1, length]) if feature.is_of_tokens else None
+            taken = taken.to_tensor(feature.pad_value, shape=shape)
+        gathered[feature.name] = taken
+    return gathered

@@ -19,6 +19,7 @@ from spanbert_tf.export.hub import export_encoder
 from spanbert_tf.export.saved_model import require_tensorflow
 from spanbert_tf.handles import AnyHandle, path_of
 from spanbert_tf.models.optimizers import build_optimizer, default_optimizer
+from spanbert_tf.models.random_state import seed_generators
 from spanbert_tf.output_folders import (
     check_places,
     check_room,
@@ -29,7 +30,7 @@ from spanbert_tf.output_folders import (
 from spanbert_tf.settings import Pretraining, RunOptions
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
 from spanbert_tf.training.checkpoints import Interrupted, training_is_kept
-from spanbert_tf.training.model_state import assign_state, dropout_rate, seed_generators, state_of
+from spanbert_tf.training.model_state import assign_state, dropout_rate, state_of
 from spanbert_tf.training.pretraining.logs import (
     PretrainingBoard,
     ProgressLines,

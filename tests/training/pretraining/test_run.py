@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from spanbert_tf import SpanBertBackbone, SpanBertPretrainer
 from spanbert_tf.atomic_files import locked
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.models.random_state import seed_generators
 from spanbert_tf.training import step_checkpoints
 from spanbert_tf.training.checkpoints import Interrupted
-from spanbert_tf.training.model_state import seed_generators
 from spanbert_tf.training.pretraining.run import Pretrained
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 from tests.training.pretraining.pretraining_runs import make_corpus, make_encoder, run
