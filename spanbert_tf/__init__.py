@@ -37,6 +37,7 @@ _NAMES = {
     "export.task_loading": ("load_task",),
     "layers.masking.span_masking": ("SpanMasking",),
     "models.lora": ("merge_lora",),
+    "tokenization.added_tokens": ("AddedToken",),
     "tokenization.tokenizer": ("SpanBertTokenizer",),
 }
 _MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() for name in names}
