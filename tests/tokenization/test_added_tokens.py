@@ -88,7 +88,7 @@ def assert_equal(pairs: list[tuple[SpanBertTokenizer, Any]], texts: list[str]) -
             assert found.word_starts[place].numpy().tolist() == first, repr(text)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(FRAGMENTS) | st.characters(exclude_categories=["Cs"])).map(
