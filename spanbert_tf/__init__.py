@@ -41,6 +41,7 @@ _NAMES = {
     "search.recommendation": ("find_interests", "recommend"),
     "search.text_index": ("TextIndex",),
     "search.vector_classifier": ("VectorClassifier",),
+    "tokenization.added_tokens": ("AddedToken",),
     "tokenization.tokenizer": ("SpanBertTokenizer",),
 }
 _MODULES = {name: f"spanbert_tf.{module}" for module, names in _NAMES.items() for name in names}

@@ -118,7 +118,12 @@ def make_batches(
 ) -> tuple[tf.data.Dataset, int, int]:
     """Makes masked batches; gives also how many there are, and their tokens."""
     vocabulary = tokenizer.get_vocabulary()
-    marked = SpanBertTokenizer(vocabulary, tokenizer.lowercase, special_tokens_in_strings=True)
+    marked = SpanBertTokenizer(
+        vocabulary,
+        tokenizer.lowercase,
+        special_tokens_in_strings=True,
+        added_tokens=tokenizer.added_tokens,
+    )
     batches = BucketedBatches.from_rows(
         encode(questions, marked),
         tokenizer=marked,

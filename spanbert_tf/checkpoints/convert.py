@@ -15,6 +15,7 @@ import numpy as np
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints import tensorflow_v1
+from spanbert_tf.checkpoints.added_tokens import ADDED_TOKENS, added_tokens_decoder
 from spanbert_tf.checkpoints.conversion_table import (
     MLM_PREFIX,
     PREFIX,
@@ -142,7 +143,7 @@ def _load(
     if is_preset(config):
         raise CheckpointError(f"{source} is a Keras preset: SpanBertBackbone.from_preset loads it")
     arguments = backbone_arguments(config, folder / config_file)
-    pieces, lowercase = read_vocabulary(folder)
+    pieces, lowercase, added = read_vocabulary(folder)
     _check_vocabulary_size(len(pieces), arguments["vocabulary_size"], folder)
     # Everything small is checked before the weights are read.
     read = tensorflow_v1.read_tensors if tensorflow_v1.is_checkpoint(folder) else read_tensors
@@ -155,7 +156,7 @@ def _load(
     backbone = SpanBertBackbone(**arguments, dtype=dtype)
     what = f"{folder} does not hold the encoder that its {config_file} describes"
     assign(backbone, conversion_table(backbone.num_layers), tensors, what)
-    return backbone, SpanBertTokenizer(pieces, lowercase=lowercase), head
+    return backbone, SpanBertTokenizer(pieces, lowercase, added_tokens=added), head
 
 
 def save_hugging_face(
@@ -215,7 +216,9 @@ def write_hugging_face(
         "pad_token_id": tokenizer.pad_token_id,
     }
     _write_json(folder / CONFIG_FILE, config)
-    (folder / VOCABULARY_FILE).write_bytes("".join(f"{p}\n" for p in pieces).encode())
+    behind = {token.content for token in tokenizer.added_tokens if not token.is_piece}
+    own = [piece for piece in pieces if piece not in behind]
+    (folder / VOCABULARY_FILE).write_bytes("".join(f"{p}\n" for p in own).encode())
     settings = {
         **SPECIAL_TOKENS,
         "do_lower_case": tokenizer.lowercase,
@@ -224,6 +227,8 @@ def write_hugging_face(
         "tokenize_chinese_chars": True,
         "tokenizer_class": "BertTokenizer",
     }
+    if tokenizer.added_tokens:
+        settings[ADDED_TOKENS] = added_tokens_decoder(tokenizer)
     _write_json(folder / TOKENIZER_CONFIG_FILE, settings)
 
 

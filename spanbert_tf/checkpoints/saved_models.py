@@ -20,6 +20,7 @@ from spanbert_tf.foreign_files import (
     check_size,
     flag,
     integer,
+    list_of,
     read_json,
     reading,
     table,
@@ -29,8 +30,10 @@ from spanbert_tf.tasks.pretrainer import SpanBertPretrainer, SpanBertPretrainerP
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 ENCODER_FILE = "encoder.json"
+ADDED_TOKENS_FILE = "kept_whole.json"
 
 _DESCRIPTION: Schema = {"backbone": table(required=True), "word_pieces": integer(1)}
+_ADDED_TOKENS: Schema = {"added_tokens": list_of(dict, "objects", required=True)}
 _HEADS: Schema = {"span_boundary": flag(required=True), "max_targets": integer(1, required=True)}
 
 
@@ -97,7 +100,9 @@ def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:
     key = "do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"
     if not variables.has_tensor(key):
         raise ValueError(f"{folder} is a SavedModel without the variable do_lower_case")
-    tokenizer = SpanBertTokenizer(str(vocabulary), lowercase=bool(variables.get_tensor(key)))
+    lowercase, added = bool(variables.get_tensor(key)), vocabulary.with_name(ADDED_TOKENS_FILE)
+    tokens = read_json(added, _ADDED_TOKENS)["added_tokens"] if added.is_file() else ()
+    tokenizer = SpanBertTokenizer(str(vocabulary), lowercase, added_tokens=tokens)
     description = folder / "assets" / ENCODER_FILE
     if description.is_file():
         _check_pieces(tokenizer.vocabulary_size(), _read_description(description), vocabulary)

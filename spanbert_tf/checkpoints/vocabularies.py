@@ -9,16 +9,17 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spanbert_tf.checkpoints.added_tokens import FoundToken, find_added_tokens
 from spanbert_tf.checkpoints.hugging_face import (
     SPECIAL_TOKENS,
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
     VOCABULARY_FILE,
 )
-from spanbert_tf.foreign_files import CheckpointError, Schema, check, read_json, table
+from spanbert_tf.foreign_files import CheckpointError, Schema, read_json, table
+from spanbert_tf.tokenization.added_tokens import AddedToken, check_added_tokens
 from spanbert_tf.tokenization.tokenizer import read_vocabulary as read_pieces
 
-ADDED_TOKENS_FILE = "added_tokens.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 
 # Classes that split text as BERT does, with these settings.
@@ -35,8 +36,6 @@ _CONFIG: dict[str, tuple[Any, ...]] = {
     "tokenize_chinese_chars": (True,),
     "do_basic_tokenize": (True,),
     "never_split": (None, []),
-    "additional_special_tokens": (None, []),
-    "extra_special_tokens": (None, [], {}),
     "wordpieces_prefix": ("##",),
     "clean_text": (True,),
 }
@@ -61,10 +60,17 @@ _log = logging.getLogger(__name__)
 
 
 class Vocabulary(NamedTuple):
-    """Word pieces in the order of their ids, and whether the text is lower-cased before."""
+    """How a tokenizer splits text.
+
+    Attributes:
+        pieces: Word pieces in the order of their ids, added tokens among them.
+        lowercase: Whether the text is lower-cased before.
+        added: The tokens that are kept whole.
+    """
 
     pieces: list[str]
     lowercase: bool
+    added: list[AddedToken]
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -80,20 +86,25 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         CheckpointError: Another file is damaged, two of them contradict each other, or one asks for
             what `SpanBertTokenizer` does not do.
     """
-    config = _read_config(folder)
+    configs = _read_configs(folder)
+    config = configs.get(TOKENIZER_CONFIG_FILE, {})
     fast = _read_fast(folder / TOKENIZER_FILE)
-    _check_added_tokens(folder, config, fast)
+    found = find_added_tokens(folder, configs, fast.added if fast else [])
     if (folder / VOCABULARY_FILE).is_file():
-        pieces = read_pieces(folder / VOCABULARY_FILE)
-        if fast is not None and fast.pieces != pieces:
+        own = read_pieces(folder / VOCABULARY_FILE)
+        pieces = _with_added(own, found, folder)
+        others = pieces if fast is None else _with_added(fast.own, found, folder)
+        if others != pieces:
             raise CheckpointError(
                 f"{folder}: {VOCABULARY_FILE} and {TOKENIZER_FILE} hold different word pieces, "
-                f"{len(pieces)} and {len(fast.pieces)}"
+                f"{len(pieces)} and {len(others)}"
             )
     elif fast is not None:
-        pieces = fast.pieces
+        own, pieces = fast.own, _with_added(fast.own, found, folder)
     else:
         raise FileNotFoundError(f"no vocabulary in {folder}: {VOCABULARY_FILE} or {TOKENIZER_FILE}")
+    of_words = set(own if fast is None else fast.own)
+    added = [AddedToken(of, at.normalized, of in of_words) for of, at in found.items()]
     said = {
         name: value
         for name, value in (
@@ -111,7 +122,11 @@ def read_vocabulary(folder: Path) -> Vocabulary:
             f"{folder / TOKENIZER_CONFIG_FILE} asks for another tokenizer: strip_accents: expected "
             f"null or as do_lower_case, got {strip_accents!r}"
         )
-    return Vocabulary(pieces, lowercase)
+    try:
+        check_added_tokens(added, pieces, lowercase)
+    except ValueError as error:
+        raise CheckpointError(f"{folder} asks for another tokenizer: {error}") from error
+    return Vocabulary(pieces, lowercase, added)
 
 
 def _guess_lowercase(pieces: list[str], folder: Path) -> bool:
@@ -127,14 +142,40 @@ def _guess_lowercase(pieces: list[str], folder: Path) -> bool:
     return lowercase
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """Reads `tokenizer_config.json`, and checks it and the map of special tokens beside it."""
-    config: dict[str, Any] = {}
+def _with_added(own: list[str], found: dict[str, FoundToken], folder: Path) -> list[str]:
+    """The word pieces, and behind them, by their ids, the added tokens that are none of them."""
+    ids = {piece: number for number, piece in enumerate(own)}
+    for content, token in found.items():
+        expected = ids.get(content)
+        if expected is None and token.number is None:
+            raise CheckpointError(
+                f"{folder / TOKENIZER_CONFIG_FILE}: no file says which id the token {content!r} "
+                "of additional_special_tokens has"
+            )
+        if token.number not in (None, expected) and expected is not None:
+            raise CheckpointError(
+                f"{folder}: the added token {content!r} has the id {token.number}, but is the word "
+                f"piece {expected}"
+            )
+    new = {content: of.number for content, of in found.items() if content not in ids}
+    behind = sorted(new, key=lambda content: new[content] or 0)
+    last = len(own) + len(new) - 1
+    if [new[content] for content in behind] != [*range(len(own), last + 1)]:
+        raise CheckpointError(
+            f"{folder}: expected the added tokens to have the ids from {len(own)} to {last}, "
+            f"behind the word pieces, got {', '.join(f'{of!r}: {new[of]}' for of in behind[:10])}"
+        )
+    return own + behind
+
+
+def _read_configs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Reads `tokenizer_config.json` and the map of special tokens beside it, and checks them."""
+    configs = {}
     for name in (SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE):
         path = folder / name
         if not path.is_file():
             continue
-        config = read_json(path)
+        configs[name] = config = read_json(path)
         wrong = _differences(config, _CONFIG)
         kind = config.get("tokenizer_class")
         known = [*_TOKENIZER_CLASSES, *(_GENERAL_CLASSES if _has_fast(folder) else ())]
@@ -142,7 +183,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             wrong.append(f"tokenizer_class: expected BertTokenizer, got {kind!r:.80}")
         if wrong:
             raise CheckpointError(f"{path} asks for another tokenizer: {'; '.join(wrong)}")
-    return config if (folder / TOKENIZER_CONFIG_FILE).is_file() else {}
+    return configs
 
 
 def _has_fast(folder: Path) -> bool:
@@ -164,26 +205,8 @@ def _differences(found: Any, expected: dict[str, tuple[Any, ...]], prefix: str =
     return wrong
 
 
-def _check_added_tokens(folder: Path, config: dict[str, Any], fast: "_Fast | None") -> None:
-    """Refuses tokens that are kept whole in a text, beyond BERT's own special ones."""
-    added: dict[str, list[Any]] = {TOKENIZER_FILE: fast.added if fast else []}
-    if (folder / ADDED_TOKENS_FILE).is_file():
-        added[ADDED_TOKENS_FILE] = list(read_json(folder / ADDED_TOKENS_FILE))
-    if "added_tokens_decoder" in config:
-        check(config, {"added_tokens_decoder": table()}, folder / TOKENIZER_CONFIG_FILE)
-        added[TOKENIZER_CONFIG_FILE] = list(config["added_tokens_decoder"].values())
-    for name, tokens in added.items():
-        contents = [token.get("content") if isinstance(token, dict) else token for token in tokens]
-        others = [token for token in contents if token not in SPECIAL_TOKENS.values()]
-        if others:
-            raise CheckpointError(
-                f"{folder / name} adds tokens that are to be kept whole in a text, which "
-                f"SpanBertTokenizer does not do: {', '.join(map(repr, others[:10]))}"
-            )
-
-
 class _Fast(NamedTuple):
-    pieces: list[str]
+    own: list[str]  # of the model, which splits words
     lowercase: bool | None
     added: list[Any]
 
@@ -242,6 +265,7 @@ def _shown_template(template: Any) -> str:
 
 
 def _pieces_of(fast: dict[str, Any], path: Path) -> list[str]:
+    """Word pieces of the model, and special tokens, in the order of their ids."""
     vocabulary, added = fast["model"].get("vocab"), fast.get("added_tokens") or []
     is_added = isinstance(added, list) and all(
         isinstance(token, dict) and type(token.get("content")) is str for token in added
@@ -257,4 +281,4 @@ def _pieces_of(fast: dict[str, Any], path: Path) -> list[str]:
     pieces = sorted(ids, key=ids.__getitem__)
     if [ids[piece] for piece in pieces] != list(range(len(pieces))):
         raise CheckpointError(f"{path}: expected one piece for each id from 0 to {len(pieces) - 1}")
-    return pieces
+    return [of for of in pieces if of in vocabulary or of in SPECIAL_TOKENS.values()]

@@ -24,6 +24,13 @@ def add_arguments(command: Any, words: list[str]) -> None:
     command.add_argument(
         "--size", type=int, default=30_000, metavar="N", help="number of pieces (default: 30000)"
     )
+    command.add_argument(
+        "--unused",
+        type=int,
+        metavar="N",
+        help="number of pieces [unused0], [unused1], ... among them, which tasks such as "
+        "relation-extraction give a meaning (default: a twentieth of the pieces, at most 99)",
+    )
     add_overwrite(command)
 
 
@@ -38,7 +45,9 @@ def run(arguments: Namespace) -> dict[str, Any]:
         raise FileExistsError(
             f"{arguments.output} exists: choose another --output or --overwrite it"
         )
-    pieces = train_vocabulary(arguments.paths, arguments.size, lowercase=arguments.lowercase)
+    pieces = train_vocabulary(
+        arguments.paths, arguments.size, lowercase=arguments.lowercase, unused=arguments.unused
+    )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(arguments.output) as path:
         path.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")

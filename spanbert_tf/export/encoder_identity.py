@@ -135,6 +135,7 @@ def _sha256_of_weights(backbone: SpanBertBackbone, dtype: str) -> str:
 
 
 def sha256_of_pieces(tokenizer: SpanBertTokenizer) -> str:
-    """A fingerprint of a tokenizer's word pieces and their case."""
+    """A fingerprint of a tokenizer's word pieces, their case, and which of them are kept whole."""
     lines = [f"lowercase {bool(tokenizer.lowercase)}", *tokenizer.get_vocabulary()]
+    lines += [str([*vars(token).values()]) for token in tokenizer.added_tokens]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

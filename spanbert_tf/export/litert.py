@@ -23,6 +23,7 @@ from spanbert_tf.export.saved_model import os_errors, require_tensorflow, write_
 from spanbert_tf.export.text_task import description_of
 from spanbert_tf.features import ENCODER_FEATURES, VECTORS, Feature
 from spanbert_tf.handles import LITERT_FILE
+from spanbert_tf.keras_internals import all_layers
 from spanbert_tf.layers.kernels.onednn import portable_graphs
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.task import SpanBertTask
@@ -32,6 +33,7 @@ from spanbert_tf.tasks.text_classifier import (
     SpanBertTextClassifier,
     SpanBertTextClassifierPreprocessor,
 )
+from spanbert_tf.tokenization.added_tokens import added_tokens_to_json
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 NETWORK_FILE = "network.tflite"
@@ -62,7 +64,8 @@ def export_litert(
     Raises:
         FileExistsError, OSError: See `output_folder`.
         ValueError: The task has no preprocessor, or an activation that gives no probabilities; it
-            writes texts piece by piece; or `weights` is unknown.
+            is quantized and computes in another dtype than float32; it writes texts piece by piece;
+            or `weights` is unknown.
     """
     if task.has_loop:
         raise ValueError(
@@ -72,7 +75,7 @@ def export_litert(
     description = description_of(task)
     task = merge_lora(task)
     preprocessor = task.preprocessor
-    backbone = _in_float32(task.backbone)
+    backbone = _in_float32(task.backbone, task)
     if backbone is not task.backbone:
         config = {**task.get_config(), "backbone": backbone, "preprocessor": None}
         in_float32 = type(task)(**config)
@@ -121,9 +124,11 @@ def export_litert_encoder(
 
     Raises:
         FileExistsError, OSError: See `output_folder`.
-        ValueError: `pooling` or `weights` is unknown.
+        ValueError: `pooling` or `weights` is unknown; or the encoder is quantized and computes in
+            another dtype than float32.
     """
-    backbone = _in_float32(merge_lora(backbone))
+    backbone = merge_lora(backbone)
+    backbone = _in_float32(backbone, backbone)
     network = keras.Model(backbone.input, backbone.pooled_states(backbone.input, pooling))
 
     def run(features: dict[str, tf.Tensor]) -> Any:
@@ -135,10 +140,17 @@ def export_litert_encoder(
     _write(run, inputs, network.variables, preprocessor, description, path, weights, overwrite)
 
 
-def _in_float32(backbone: SpanBertBackbone) -> SpanBertBackbone:
-    """The backbone itself, or a copy, as LiteRT computes in float32."""
+def _in_float32(backbone: SpanBertBackbone, model: keras.Model) -> SpanBertBackbone:
+    """The backbone of a model, or a copy, as LiteRT computes in float32."""
     if backbone.compute_dtype == "float32":
         return backbone
+    modes = {layer.quantization_mode for layer in all_layers(model)} - {None}
+    if modes:
+        raise ValueError(
+            f"the model is quantized to {', '.join(sorted(modes))} and computes in "
+            f"{backbone.compute_dtype}, but LiteRT in float32: quantize a model of dtype float32, "
+            'or export this one as it was before `quantize`, with weights="int8"'
+        )
     in_float32 = SpanBertBackbone.from_config({**backbone.get_config(), "dtype": "float32"})
     in_float32.set_weights(backbone.get_weights())
     return in_float32
@@ -166,6 +178,7 @@ def _write(
         **description,
         "preprocessor": rows,
         "lowercase": tokenizer.lowercase,
+        "added_tokens": added_tokens_to_json(tokenizer.added_tokens),
         "vocabulary": sha256_of_pieces(tokenizer),
         "weights": weights,
     }

@@ -27,6 +27,7 @@ from spanbert_tf.foreign_files import (
     check_finite,
     flag,
     integer,
+    list_of,
     or_null,
     read_json,
     reading,
@@ -54,6 +55,7 @@ _DESCRIPTION: Schema = {
     "task": or_null(text(required=True)),
     "preprocessor": table(required=True),
     "lowercase": flag(required=True),
+    "added_tokens": list_of(dict, "objects"),
     "vocabulary": text(required=True),
 }
 _ENCODER: Schema = {"width": integer(1, required=True)}
@@ -87,7 +89,11 @@ def load_litert(
     is_task = description["task"] is not None
     check(description, DESCRIPTION if is_task else _ENCODER, file)
     check(description["preprocessor"], _ROWS, file)
-    tokenizer = SpanBertTokenizer(str(folder / VOCABULARY_FILE), lowercase=description["lowercase"])
+    tokenizer = SpanBertTokenizer(
+        str(folder / VOCABULARY_FILE),
+        description["lowercase"],
+        added_tokens=description.get("added_tokens", ()),
+    )
     if sha256_of_pieces(tokenizer) != description["vocabulary"]:
         raise CheckpointError(
             f"{folder / VOCABULARY_FILE} ({tokenizer.vocabulary_size()} word pieces) is not the "

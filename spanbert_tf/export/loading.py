@@ -164,8 +164,8 @@ class _Checkpoint(_Encoder):
         return BackboneEncoder(backbone, trainable=trainable)
 
     def tokenizer(self) -> SpanBertTokenizer:
-        vocabulary = read_vocabulary(Path(self.path))
-        return SpanBertTokenizer(vocabulary.pieces, lowercase=vocabulary.lowercase)
+        pieces, lowercase, added = read_vocabulary(Path(self.path))
+        return SpanBertTokenizer(pieces, lowercase, added_tokens=added)
 
     def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
         return load_hugging_face(self.path, dtype)

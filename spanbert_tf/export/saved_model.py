@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.hugging_face import VOCABULARY_FILE
-from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
+from spanbert_tf.checkpoints.saved_models import ADDED_TOKENS_FILE, ENCODER_FILE
 from spanbert_tf.export.operations import (
     SERVABLE_CUSTOM_OPS,
     check_operations,
@@ -22,6 +22,7 @@ from spanbert_tf.export.operations import (
 from spanbert_tf.layers.kernels.onednn import portable_graphs
 from spanbert_tf.output_folders import output_folder, size_of_weights
 from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+from spanbert_tf.tokenization.added_tokens import added_tokens_to_json
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
 _BY_THE_LOADER = ("name", "trainable", "dtype")  # What is left to the one who loads.
@@ -87,12 +88,19 @@ def os_errors() -> Iterator[None]:
 def track_vocabulary(root: tf.train.Checkpoint, tokenizer: SpanBertTokenizer, folder: Path) -> None:
     """Gives a SavedModel `vocab_file` and `do_lower_case`, as TF Hub's text models have them.
 
+    Where tokens are kept whole, `added_tokens_file` lists them.
+
     Args:
-        root: Gets the two attributes.
+        root: Gets the attributes.
         tokenizer: Whose vocabulary and case to write.
         folder: Where the vocabulary waits until the SavedModel is written.
     """
     root.vocab_file = tf.saved_model.Asset(str(write_vocabulary(tokenizer, folder)))
+    if tokenizer.added_tokens:
+        added = folder / ADDED_TOKENS_FILE
+        tokens = {"added_tokens": added_tokens_to_json(tokenizer.added_tokens)}
+        added.write_text(json.dumps(tokens, indent=2) + "\n", "utf-8")
+        root.added_tokens_file = tf.saved_model.Asset(str(added))
     root.do_lower_case = tf.Variable(tokenizer.lowercase, trainable=False, name="do_lower_case")
 
 

@@ -229,7 +229,7 @@ class SpanBertPretrainer(EncoderTask, MaskedLM):
             )
         tokenizer = self.preprocessor.tokenizer
         check_fit(self.backbone, self.preprocessor)
-        return _recognizing_masks(tokenizer.vocabulary, tokenizer.lowercase)
+        return _recognizing_masks(tokenizer.vocabulary, tokenizer.lowercase, tokenizer.added_tokens)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -240,6 +240,10 @@ class SpanBertPretrainer(EncoderTask, MaskedLM):
 
 
 @lru_cache(maxsize=1)
-def _recognizing_masks(vocabulary: tuple[str, ...], lowercase: bool) -> SpanBertTokenizer:
+def _recognizing_masks(
+    vocabulary: tuple[str, ...], lowercase: bool, added_tokens: tuple[Any, ...]
+) -> SpanBertTokenizer:
     """A tokenizer for which special tokens in strings are tokens; it takes seconds to make."""
-    return SpanBertTokenizer(vocabulary, lowercase, special_tokens_in_strings=True)
+    return SpanBertTokenizer(
+        vocabulary, lowercase, special_tokens_in_strings=True, added_tokens=added_tokens
+    )

@@ -20,20 +20,24 @@ spaces); the one compiled here follows BERT's, and it prepares the text for the 
 
 import functools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-import flatbuffers
 import numpy as np
+
+from spanbert_tf.tokenization.normalizer_trie import StringPool, normalizer_model
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUATION = "##"
 # BERT's limit: a longer word is unknown, whatever its pieces.
 MAX_CHARACTERS_PER_WORD = 100
 
-# Private use: the placeholder, the special tokens, and from here on renamed characters.
+# Private use: the placeholder, the special tokens, from here on renamed characters, and in a plane
+# of their own added tokens.
 _PLACEHOLDER = "\ue000"
 SPECIAL_CHARACTERS = {token: chr(0xE001 + i) for i, token in enumerate(SPECIAL_TOKENS)}
 _FIRST_RENAMED = 0xE100
+_ADDED = range(0xF0000, 0xFFFFE)
+MOST_ADDED_TOKENS = len(_ADDED)
 # The model builder's own never-matching character: "x" + this makes "x" a path, not a piece.
 _NEVER = "\x11"
 
@@ -171,19 +175,46 @@ def changed_characters(lowercase: bool) -> dict[int, str]:
     return changed
 
 
+def normalized(text: str, lowercase: bool) -> str:
+    """A text as BERT's normalisation makes it, but for the spaces around ideographs."""
+    return text.translate(_normalization(lowercase))
+
+
+@functools.cache
+def _normalization(lowercase: bool) -> dict[int, str]:
+    return {**dict.fromkeys(SPACES, " "), **changed_characters(lowercase)}
+
+
+def compile_normalizer(lowercase: bool) -> bytes:
+    """Compiles `normalized` into the model of a `FastBertNormalizer`."""
+    pool = StringPool()
+    data = np.zeros(0x110000, np.uint32)
+    data[[code for code in SPACES if code != ord(" ")]] = pool.add(" ")
+    for code, replacement in changed_characters(lowercase).items():
+        data[code] = pool.add(replacement)
+    return normalizer_model(data, pool)
+
+
+def added_character(number: int) -> str:
+    """What stands for an added token, by its place among them, in what the word piece op gets."""
+    return chr(_ADDED[number])
+
+
 class _WordPieces:
     """The vocabulary as the word piece op gets it.
 
     Attributes:
-        pieces: One string per id, then paths that never match.
+        pieces: One string per id, one per added token, then paths that never match.
         renamed: Code point -> what stands for it in text and pieces.
         letters: Code points of the pieces that are part of words.
     """
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
+    def __init__(self, vocabulary: Sequence[str], num_added: int, no_pieces: Set[str]) -> None:
         stems = [token.removeprefix(CONTINUATION) or token for token in vocabulary]
         usable = [
-            token not in SPECIAL_CHARACTERS and self._can_match(token, stem)
+            token not in SPECIAL_CHARACTERS
+            and token not in no_pieces
+            and self._can_match(token, stem)
             for token, stem in zip(vocabulary, stems, strict=True)
         ]
         self.letters = {
@@ -199,6 +230,7 @@ class _WordPieces:
             for i, (token, use) in enumerate(zip(vocabulary, usable, strict=True))
         ]
         starts = {piece[0] for piece in self.pieces}
+        self.pieces += map(added_character, range(num_added))
         letters = [chr(code).translate(self.renamed) for code in sorted(self.letters)]
         self.pieces += [x + _NEVER for x in (*letters, _PLACEHOLDER) if x not in starts]
 
@@ -235,19 +267,27 @@ def _separates_in_op(code: int) -> bool:
     }
 
 
-def compile_models(vocabulary: Sequence[str], lowercase: bool) -> tuple[bytes, list[str]]:
+def compile_models(
+    vocabulary: Sequence[str],
+    lowercase: bool,
+    num_added: int = 0,
+    no_pieces: Set[str] = frozenset(),
+) -> tuple[bytes, list[str]]:
     """Compiles a vocabulary for tf-text's two fast ops.
 
     Args:
         vocabulary: One piece per id; pieces inside a word begin with `##`.
         lowercase: Whether text is put in lower case and stripped of accents.
+        num_added: How many added tokens there are, see `added_character`.
+        no_pieces: What of the vocabulary is never found in words.
 
     Returns:
         The model of `FastBertNormalizer`, and the `vocab` of `FastWordpieceTokenizer` (its unknown
-        token is `SPECIAL_CHARACTERS["[UNK]"]`); ids are places in `vocabulary`.
+        token is `SPECIAL_CHARACTERS["[UNK]"]`); ids are places in `vocabulary`, and beyond it those
+        of added tokens.
     """
-    words = _WordPieces(vocabulary)
-    pool = _StringPool()
+    words = _WordPieces(vocabulary, num_added, no_pieces)
+    pool = StringPool()
     data = np.full(0x110000, pool.add(_PLACEHOLDER), np.uint32)
     for unchanged in (SPACES, IDEOGRAPHS, PUNCTUATION, words.letters):
         data[list(unchanged)] = 0
@@ -257,86 +297,4 @@ def compile_models(vocabulary: Sequence[str], lowercase: bool) -> tuple[bytes, l
     for code, replacement in changed_characters(lowercase).items():
         rendered = "".join(words.rendered(ord(character)) for character in replacement)
         data[code] = pool.add(rendered)
-    return _normalizer_model(data, pool), words.pieces
-
-
-class _StringPool:
-    """Replacement strings in one buffer, addressed as tf-text's normaliser wants it."""
-
-    def __init__(self) -> None:
-        self.buffer = bytearray()
-        self._data: dict[str, int] = {}
-
-    def add(self, string: str) -> int:
-        """The trie's value for a replacement: "changed" bit, 24 bits offset, 6 bits length."""
-        if string not in self._data:
-            encoded = string.encode()
-            self._data[string] = 1 << 30 | len(self.buffer) << 6 | len(encoded)
-            self.buffer += encoded
-        return self._data[string]
-
-
-def _normalizer_model(data: np.ndarray, pool: _StringPool) -> bytes:
-    """The flatbuffer `FastBertNormalizerModel`: its fields 1, 2 and 3."""
-    removed = pool.add("")
-    builder = flatbuffers.Builder(1 << 20)
-    strings = builder.CreateByteVector(bytes(pool.buffer))
-    trie = builder.CreateNumpyVector(_compile_trie(data, removed))
-    builder.StartObject(4)
-    builder.PrependUOffsetTRelativeSlot(1, trie, 0)
-    builder.PrependInt32Slot(2, removed, 0)  # U+0000, which a trie cannot hold
-    builder.PrependUOffsetTRelativeSlot(3, strings, 0)
-    builder.Finish(builder.EndObject())
-    return bytes(builder.Output())
-
-
-def _compile_trie(data: np.ndarray, malformed: int) -> np.ndarray:
-    """A double-array trie (the darts-clone format) over the UTF-8 bytes of all characters.
-
-    A unit holds its label in bits 0-7, "has a value" in bit 8 and from bit 10 on what its address
-    is xor-ed with to reach its children; a value unit is marked by bit 31.  A character's last
-    three bytes have 64 continuations each, so nodes come in blocks of 64, and equal blocks are
-    stored once: most of Unicode is one block.  Block k begins 128 behind its base, which holds the
-    value of the incomplete sequence that leads to it.
-
-    Args:
-        data: uint32 `[0x110000]`, the value of each code point, 0 for none.
-        malformed: The value of bytes that are not UTF-8.
-
-    Returns:
-        uint32 `[units]`.
-    """
-    last, last_of = np.unique(data.reshape(-1, 64), axis=0, return_inverse=True)
-    third = np.pad(last_of.reshape(-1, 64), ((0, 5 * 64 - 0x110), (0, 0)))
-    third, third_of = np.unique(third, axis=0, return_inverse=True)
-    second = third_of.reshape(5, 64)
-    blocks = len(last) + len(third) + len(second)
-    base = 512 + 256 * (np.arange(blocks) >> 1) + 64 * (np.arange(blocks) & 1)
-    base_of_last, base_of_third, base_of_second = np.split(
-        base, [len(last), len(last) + len(third)]
-    )
-    values, value_of = np.unique(np.append(data, malformed), return_inverse=True)
-    value_address = 512 + 256 * (blocks // 2 + 1) + np.arange(len(values))
-    units = np.zeros(value_address[-1] + 1, np.uint32)
-
-    def point(addresses: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> None:
-        units[addresses] = labels | 0x100 | (addresses ^ targets) << 10
-
-    def fill(bases: np.ndarray, targets: np.ndarray) -> None:
-        labels = np.broadcast_to(np.arange(0x80, 0xC0), targets.shape)
-        point(bases[:, None] + labels, labels, targets)
-
-    byte = np.arange(256)
-    start = np.full(256, value_address[value_of[-1]])  # bytes that begin no character
-    start[:0x80] = value_address[value_of[:0x80]]
-    start[0xC2:0xE0] = base_of_last[last_of[2:32]]
-    start[0xE0:0xF0] = base_of_third[third_of[:16]]
-    start[0xF0:0xF5] = base_of_second
-    point(256 + byte, byte, start)
-    fill(base_of_second, base_of_third[second])
-    fill(base_of_third, base_of_last[third])
-    fill(base_of_last, value_address[np.searchsorted(values, last)])
-    units[value_address] = values.astype(np.uint32) | np.uint32(1 << 31)
-    units[base] = malformed | 1 << 31
-    units[0] = 256 << 10
-    return units
+    return normalizer_model(data, pool), words.pieces

@@ -4,7 +4,7 @@ Letters: n strings, p pieces of one string.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,18 @@ import tensorflow as tf
 from keras_hub.tokenizers import Tokenizer
 
 from spanbert_tf.backbone import SpanBertBackbone
+from spanbert_tf.tokenization.added_tokens import (
+    AddedToken,
+    added_tokens_from,
+    added_tokens_to_json,
+    check_added_tokens,
+)
+from spanbert_tf.tokenization.joining import PieceJoiner
 from spanbert_tf.tokenization.nesting import ids_from_python, shaped_like, strings_from_python
-from spanbert_tf.tokenization.normalization import CONTINUATION
 from spanbert_tf.tokenization.vocabulary import check_vocabulary, read_vocabulary
 from spanbert_tf.tokenization.word_pieces import TokenizedText, WordPieceSplitter
 
-__all__ = ["SpanBertTokenizer", "TokenizedText", "read_vocabulary"]
+__all__ = ["AddedToken", "SpanBertTokenizer", "TokenizedText", "read_vocabulary"]
 
 VOCABULARY_FILE = "vocabulary.txt"
 _SPECIAL_ATTRIBUTES = {
@@ -38,7 +44,7 @@ class SpanBertTokenizer(Tokenizer):
 
     It runs eagerly, inside `tf.function`, `tf.data` and SavedModels.  The custom ops it leaves in a
     graph are tf-text's `FastBertNormalize` and `FastWordpieceTokenizeWithOffsets`, and
-    `RegexSplitWithOffsets` where special tokens are recognised in strings.
+    `RegexSplitWithOffsets` where special or added tokens are recognised in strings.
 
     ```python
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "snow", "##man", "melt", "."]
@@ -61,6 +67,8 @@ class SpanBertTokenizer(Tokenizer):
         lowercase: Whether text is put in lower case and stripped of accents.
         special_tokens_in_strings: Whether `[MASK]`, `[CLS]`, `[SEP]`, `[PAD]` and `[UNK]` in a
             string become one token each.  If not, they are text like any other.
+        added_tokens: Tokens of the vocabulary that are kept whole in strings, such as `[URL]`: each
+            an `AddedToken`, or its content.
         **kwargs: Further arguments of a Keras layer.
 
     Call arguments:
@@ -70,7 +78,8 @@ class SpanBertTokenizer(Tokenizer):
         int32 ids: `[p]` for a scalar, else ragged with one more axis than the input.
 
     Raises:
-        ValueError: If a vocabulary is missing, empty, lacks a special token or holds a piece twice.
+        ValueError: If a vocabulary is missing, empty, lacks a special or an added token or holds a
+            piece twice; or if an added token cannot be looked for.
     """
 
     backbone_cls = SpanBertBackbone
@@ -80,12 +89,14 @@ class SpanBertTokenizer(Tokenizer):
         vocabulary: str | os.PathLike | Iterable[str] | None = None,
         lowercase: bool = False,
         special_tokens_in_strings: bool = False,
+        added_tokens: Sequence[AddedToken | str | Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("dtype", "int32")
         super().__init__(**kwargs)
         self.lowercase = lowercase
         self.special_tokens_in_strings = special_tokens_in_strings
+        self.added_tokens = tuple(added_tokens_from(added_tokens))
         self.file_assets = [VOCABULARY_FILE]
         self.vocabulary: tuple[str, ...] | None = None
         self._saved_size: int | None = None
@@ -114,20 +125,12 @@ class SpanBertTokenizer(Tokenizer):
             check_vocabulary(pieces, lambda i: f"vocabulary[{i}]", "vocabulary")
         self.vocabulary = tuple(pieces)
         self._ids = {piece: i for i, piece in enumerate(pieces)}
-        self._compile(pieces)
+        check_added_tokens(self.added_tokens, self._ids, self.lowercase)
+        self._splitter = WordPieceSplitter(
+            pieces, self.lowercase, self.special_tokens_in_strings, self.added_tokens
+        )
+        self._joiner = PieceJoiner(pieces, self._ids["[PAD]"])
         self._update_special_token_ids()
-
-    def _compile(self, pieces: list[str]) -> None:
-        self._splitter = WordPieceSplitter(pieces, self.lowercase, self.special_tokens_in_strings)
-        joined = [
-            piece.removeprefix(CONTINUATION)
-            if piece.startswith(CONTINUATION) and piece != CONTINUATION
-            else f" {piece}"
-            for piece in pieces
-        ]
-        with tf.init_scope(), tf.device("cpu"):
-            self._spaced_pieces = tf.constant(joined)
-            self._whole_pieces = tf.constant(pieces)
 
     def _pieces_or_error(self) -> tuple[str, ...]:
         if self.vocabulary is None:
@@ -230,12 +233,14 @@ class SpanBertTokenizer(Tokenizer):
 
         Its size goes with them, by which `load_assets` sees that the file is whole.
         """
+        added = added_tokens_to_json(self.added_tokens)
         size = {} if self.vocabulary is None else {"vocabulary_size": self.vocabulary_size()}
         return {
             **super().get_config(),
             "vocabulary": None,
             "lowercase": self.lowercase,
             "special_tokens_in_strings": self.special_tokens_in_strings,
+            **({"added_tokens": added} if added else {}),
             **size,
         }
 
@@ -324,17 +329,5 @@ class SpanBertTokenizer(Tokenizer):
                 ids = ids[None]
             if not isinstance(ids, tf.RaggedTensor):
                 ids = tf.RaggedTensor.from_tensor(ids, ragged_rank=ids.shape.rank - 1)
-            text = self._join(ids)
+            text = self._joiner.join(ids)
             return text[0] if single else text
-
-    def _join(self, ids: tf.RaggedTensor) -> Any:
-        """Strings of ragged ids."""
-        if ids.ragged_rank > 1:
-            return ids.with_values(self._join(ids.values))
-        ids = tf.ragged.boolean_mask(ids, ids != self.pad_token_id)
-        pieces = tf.gather(self._spaced_pieces, ids.values)
-        # A row's first piece has nothing to be joined to.
-        filled = tf.boolean_mask(ids.row_starts(), ids.row_lengths() > 0)
-        whole = tf.gather(self._whole_pieces, tf.gather(ids.values, filled))
-        pieces = tf.tensor_scatter_nd_update(pieces, filled[:, None], whole)
-        return tf.strings.reduce_join(ids.with_values(pieces), axis=-1)

@@ -1,7 +1,7 @@
 """Word pieces of a flat batch of strings, as TensorFlow ops.
 
-Letters: n strings, q parts (strings cut around special tokens), t pieces of all strings together,
-w words, u bytes.
+Letters: n strings, q parts (strings cut around tokens that are kept whole), t pieces of all strings
+together, w words, u bytes.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,20 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from spanbert_tf.tokenization.added_tokens import (
+    AddedToken,
+    Parts,
+    WholeTokens,
+    original_bytes,
+    row_of_value,
+)
 from spanbert_tf.tokenization.normalization import (
     CONTINUATION,
     MAX_CHARACTERS_PER_WORD,
     SPECIAL_CHARACTERS,
-    SPECIAL_TOKENS,
     compile_models,
 )
 
-_SPECIAL_PATTERN = "|".join(rf"\[{token[1:-1]}\]" for token in SPECIAL_TOKENS)
 # The word piece op limits words by bytes: within the first limit all words are right, and every
 # word beyond the second has too many characters.  Words between the two are rare and looked at.
 _SURE_BYTES = MAX_CHARACTERS_PER_WORD
@@ -52,15 +57,6 @@ class _Pieces(NamedTuple):
     row_splits: tf.Tensor  # int64 [q + 1]
 
 
-class _Parts(NamedTuple):
-    """Strings cut around special tokens."""
-
-    texts: tf.Tensor  # string [q]
-    begins: tf.Tensor  # int64 [q], bytes of the original string
-    special: tf.Tensor  # bool [q]
-    row_splits: tf.Tensor  # int64 [n + 1]
-
-
 class WordPieceSplitter:
     """Splits strings into BERT's word pieces.
 
@@ -68,17 +64,32 @@ class WordPieceSplitter:
         vocabulary: One piece per id, the special tokens among them.
         lowercase: Whether text is put in lower case and stripped of accents.
         special_tokens_in_strings: Whether special tokens in strings are recognised.
+        added_tokens: Tokens of the vocabulary that are kept whole.
     """
 
     def __init__(
-        self, vocabulary: Sequence[str], lowercase: bool, special_tokens_in_strings: bool
+        self,
+        vocabulary: Sequence[str],
+        lowercase: bool,
+        special_tokens_in_strings: bool,
+        added_tokens: Sequence[AddedToken] = (),
     ) -> None:
-        model, op_vocabulary = compile_models(vocabulary, lowercase)
+        ids = {piece: number for number, piece in enumerate(vocabulary)}
+        no_pieces = {token.content for token in added_tokens if not token.is_piece}
         inner = [piece.startswith(CONTINUATION) and piece != CONTINUATION for piece in vocabulary]
-        self._special_tokens_in_strings = special_tokens_in_strings
-        self._unknown_id = vocabulary.index("[UNK]")
+        self._unknown_id = ids["[UNK]"]
+        self._whole: WholeTokens | None = None
+        self._ids: tf.Tensor | None = None
         # Eager tensors, whatever graph is being built: datasets and functions capture them.
         with tf.init_scope(), tf.device("cpu"):
+            if added_tokens or special_tokens_in_strings:
+                self._whole = WholeTokens(added_tokens, special_tokens_in_strings, lowercase)
+            if added_tokens:
+                added_ids = [ids[token.content] for token in added_tokens]
+                self._ids = tf.constant([*range(len(vocabulary)), *added_ids], tf.int32)
+                inner += [False] * len(added_tokens)
+            folds = lowercase and not (self._whole and self._whole.normalizes)
+            model, op_vocabulary = compile_models(vocabulary, folds, len(added_tokens), no_pieces)
             self._normalizer = tf_text.FastBertNormalizer(
                 model_buffer=tf.constant(np.frombuffer(model, np.uint8))
             )
@@ -102,10 +113,12 @@ class WordPieceSplitter:
         Returns:
             int32 `[t]` ids and their int64 `[n + 1]` row splits.
         """
-        parts = self._cut(texts)
-        normalized = self._normalizer.normalize(parts.texts)
-        pieces = self._pieces(parts, normalized)
-        return pieces.ids, self._row_splits(parts, pieces)
+        if self._whole is None:
+            pieces = self._pieces(self._normalizer.normalize(texts))
+            return pieces.ids, pieces.row_splits
+        parts = self._whole.cut(texts)
+        pieces = self._pieces_of_parts(parts, self._normalizer.normalize(parts.texts))
+        return self._own_ids(pieces), tf.gather(pieces.row_splits, parts.row_splits)
 
     def split_with_offsets(self, texts: tf.Tensor, unit: str) -> tuple[TokenizedText, tf.Tensor]:
         """Pieces with their places in the original strings.
@@ -117,50 +130,41 @@ class WordPieceSplitter:
         Returns:
             The pieces, `[t]` each, and their int64 `[n + 1]` row splits.
         """
-        parts = self._cut(texts)
-        normalized, sources = self._normalizer.normalize_with_offsets(parts.texts)
-        pieces = self._pieces(parts, normalized)
-        part = _row_of_piece(pieces.row_splits)
-        source_base = tf.gather(sources.row_splits, part)
-        special = tf.gather(parts.special, part)
-        length = tf.gather(tf.strings.length(parts.texts), part)
-        # A special token was never normalised, so it has no entry among the sources.
-        zero = tf.zeros([], tf.int64)
-        first = tf.where(special, zero, source_base + tf.cast(pieces.starts, tf.int64))
-        last = tf.where(special, zero, source_base + tf.cast(pieces.ends - 1, tf.int64))
-        first = tf.where(special, zero, tf.gather(sources.values, first))
-        last = tf.where(special, tf.cast(length, tf.int64) - 1, tf.gather(sources.values, last))
-        begin = tf.gather(parts.begins, part)
-        row_splits = self._row_splits(parts, pieces)
-        row = _row_of_piece(row_splits)
-        starts, ends = _character_spans(texts, row, begin + first, begin + last, unit)
-        word_starts = tf.gather(self._starts_word, pieces.ids)
-        return TokenizedText(pieces.ids, starts, ends, word_starts), row_splits
-
-    def _cut(self, texts: tf.Tensor) -> _Parts:
-        if self._special_tokens_in_strings:
-            # The op takes U+0000 for the end; any other control character is removed as well.
-            texts = tf.strings.regex_replace(texts, r"\x00", "\x01")
-            parts, begins, _ = tf_text.regex_split_with_offsets(
-                texts, _SPECIAL_PATTERN, _SPECIAL_PATTERN
+        if self._whole is None:
+            normalized, sources = self._normalizer.normalize_with_offsets(texts)
+            pieces = self._pieces(normalized)
+            row_splits = pieces.row_splits
+            row = row_of_value(row_splits)
+            base = tf.gather(sources.row_splits, row)
+            first = tf.gather(sources.values, base + tf.cast(pieces.starts, tf.int64))
+            last = tf.gather(sources.values, base + tf.cast(pieces.ends - 1, tf.int64))
+        else:
+            parts = self._whole.cut(texts)
+            normalized, sources = self._normalizer.normalize_with_offsets(parts.texts)
+            pieces = self._pieces_of_parts(parts, normalized)
+            row_splits = tf.gather(pieces.row_splits, parts.row_splits)
+            row, part = row_of_value(row_splits), row_of_value(pieces.row_splits)
+            first, last = (
+                original_bytes(parts, part, sources, tf.cast(places, tf.int64), of_tokens)
+                for places, of_tokens in (
+                    (pieces.starts, parts.firsts),
+                    (pieces.ends - 1, parts.lasts),
+                )
             )
-            special = tf.reduce_any(parts.values[:, None] == tf.constant(SPECIAL_TOKENS), axis=1)
-            return _Parts(parts.values, begins.values, special, parts.row_splits)
-        count = tf.size(texts, out_type=tf.int64)
-        return _Parts(
-            texts, tf.zeros(count, tf.int64), tf.zeros(count, tf.bool), tf.range(count + 1)
-        )
+        starts, ends = _character_spans(texts, row, first, last, unit)
+        word_starts = tf.gather(self._starts_word, pieces.ids)
+        return TokenizedText(self._own_ids(pieces), starts, ends, word_starts), row_splits
 
-    def _row_splits(self, parts: _Parts, pieces: _Pieces) -> tf.Tensor:
-        if self._special_tokens_in_strings:
-            return tf.gather(pieces.row_splits, parts.row_splits)
-        return pieces.row_splits
+    def _own_ids(self, pieces: _Pieces) -> tf.Tensor:
+        """Ids of the vocabulary: the op has more, of added tokens."""
+        return pieces.ids if self._ids is None else tf.gather(self._ids, pieces.ids)
 
-    def _pieces(self, parts: _Parts, normalized: tf.Tensor) -> _Pieces:
-        """Pieces of the parts, a special token as one piece."""
-        if self._special_tokens_in_strings:
-            for token, character in SPECIAL_CHARACTERS.items():
-                normalized = tf.where(parts.texts == token, character, normalized)
+    def _pieces_of_parts(self, parts: Parts, normalized: tf.Tensor) -> _Pieces:
+        """Pieces of parts, a token as one piece: the normaliser removed what stands for it."""
+        return self._pieces(tf.where(parts.is_token, parts.texts, normalized))
+
+    def _pieces(self, normalized: tf.Tensor) -> _Pieces:
+        """Pieces of normalised texts."""
         pieces = _run(self._word_pieces, normalized)
         # A piece beyond the first limit is a word taken for unknown, nearly always rightly so.
         suspects = tf.where(pieces.ends - pieces.starts > _SURE_BYTES)[:, 0]
@@ -180,12 +184,12 @@ class WordPieceSplitter:
         starts_word = tf.gather(self._starts_word, pieces.ids)
         first = tf.where(starts_word)[:, 0]
         bounds = tf.concat([first, [tf.size(pieces.ids, tf.int64)]], axis=0)
-        rows = tf.gather(_row_of_piece(pieces.row_splits), first)
+        rows = tf.gather(row_of_value(pieces.row_splits), first)
         begins = tf.gather(pieces.starts, first)
         ends = tf.gather(pieces.ends, bounds[1:] - 1)
         words = tf.strings.substr(tf.gather(normalized, rows), begins, ends - begins)
         long = tf.strings.length(words, unit="UTF8_CHAR") > MAX_CHARACTERS_PER_WORD
-        word = _row_of_piece(bounds)
+        word = row_of_value(bounds)
         unknown = tf.gather(long, word)
         kept = starts_word | ~unknown
         kept_before = tf.pad(tf.cumsum(tf.cast(kept, tf.int64)), [[1, 0]])
@@ -200,12 +204,6 @@ class WordPieceSplitter:
 def _run(word_pieces: tf_text.FastWordpieceTokenizer, normalized: tf.Tensor) -> _Pieces:
     ids, starts, ends = word_pieces.tokenize_with_offsets(normalized)
     return _Pieces(ids.values, starts.values, ends.values, ids.row_splits)
-
-
-def _row_of_piece(row_splits: tf.Tensor) -> tf.Tensor:
-    """int64 `[t]`: the row that each piece belongs to."""
-    rows = tf.range(tf.size(row_splits, tf.int64) - 1)
-    return tf.repeat(rows, row_splits[1:] - row_splits[:-1])
 
 
 def _character_spans(

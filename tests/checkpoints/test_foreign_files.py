@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from spanbert_tf import load_hugging_face
+from spanbert_tf import load_hugging_face, save_hugging_face
 from spanbert_tf.checkpoints.convert import backbone_arguments
 from spanbert_tf.checkpoints.hugging_face import read_config, read_tensors
 from spanbert_tf.checkpoints.vocabularies import read_vocabulary
@@ -20,6 +20,7 @@ from spanbert_tf.data.readers.entities import read_entities
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tables import read_examples, read_texts
 from spanbert_tf.foreign_files import CheckpointError, read_json
+from spanbert_tf.tokenization.added_tokens import AddedToken
 from tests.checkpoints.foreign_folders import (
     CONFIG,
     SPECIAL,
@@ -179,7 +180,7 @@ def test_a_tokenizer_that_says_what_we_do_is_taken(checkpoint: Path):
     pieces = read_vocabulary(write_fast(checkpoint)).pieces
     assert pieces == vocabulary(13)
     (checkpoint / "vocab.txt").unlink()
-    assert read_vocabulary(checkpoint) == (pieces, True)
+    assert read_vocabulary(checkpoint) == (pieces, True, [])
 
 
 def test_the_case_is_that_of_tokenizer_json(tmp_path: Path):
@@ -209,8 +210,17 @@ def test_the_case_is_that_of_tokenizer_json(tmp_path: Path):
         ({"model__vocab": {"[PAD]": 0}}, "different word pieces"),
         ({"model__vocab": ["a"]}, "an object of word pieces"),
         ({"model__vocab": {"a": "0"}}, "an integer for each word piece"),
-        ({"added_tokens": [{"id": 13, "content": "[URL]"}]}, r"kept whole.*'\[URL\]'"),
-        ({"added_tokens": [{"id": 6, "content": "w1"}]}, "kept whole.*'w1'"),
+        ({"added_tokens": [{"id": 14, "content": "[URL]"}]}, "one piece for each id from 0 to 13"),
+        (
+            {"added_tokens": [{"id": 13, "content": "[URL]", "lstrip": True}]},
+            r"'\[URL\]' with lstrip, which",
+        ),
+        (
+            {"added_tokens": [{"id": 13, "content": "a", "single_word": True}]},
+            "'a' with single_word, which",
+        ),
+        ({"added_tokens": [{"id": 13, "content": "a "}]}, "'a ' begins or ends with white space"),
+        ({"added_tokens": [{"id": 5, "content": "w1"}]}, "one piece for each id"),
         ({"added_tokens": {"a": 1}}, "an object of word pieces"),
         ({"model": 3}, "model: expected an object"),
     ],
@@ -232,9 +242,11 @@ def test_another_tokenizer_is_refused_by_name(
         ({"tokenizer_class": "RobertaTokenizerFast"}, "tokenizer_class"),
         ({"tokenizer_class": 3}, "tokenizer_class"),
         ({"never_split": ["[URL]"]}, "never_split"),
-        ({"additional_special_tokens": ["[NUM]"]}, "additional_special_tokens"),
+        ({"additional_special_tokens": ["[NUM]"]}, r"'\[NUM\]' of additional_special_tokens"),
+        ({"additional_special_tokens": 3}, "additional_special_tokens: expected a list of tokens"),
         ({"wordpieces_prefix": "@@"}, "wordpieces_prefix"),
-        ({"added_tokens_decoder": {"13": {"content": "[URL]"}}}, r"kept whole.*'\[URL\]'"),
+        ({"added_tokens_decoder": {"x": {"content": "[URL]"}}}, r"\[URL\]: expected an integer"),
+        ({"added_tokens_decoder": {"13": "[URL]"}}, "expected an object that describes a token"),
         ({"added_tokens_decoder": [3]}, "added_tokens_decoder: expected an object"),
     ],
 )
@@ -246,12 +258,56 @@ def test_other_settings_are_refused_by_name(
         read_vocabulary(checkpoint)
 
 
-def test_added_tokens_are_refused_by_name(checkpoint: Path):
+def test_added_tokens_of_all_files_agree_or_are_refused(checkpoint: Path):
     (checkpoint / "added_tokens.json").write_text(json.dumps({"[PAD]": 0}))
-    assert read_vocabulary(checkpoint).lowercase
-    (checkpoint / "added_tokens.json").write_text(json.dumps({"[URL]": 13, "[NUM]": 14}))
-    with pytest.raises(CheckpointError, match=r"added_tokens\.json adds .*'\[URL\]', '\[NUM\]'"):
-        load_hugging_face(checkpoint)
+    assert read_vocabulary(checkpoint).added == []
+    (checkpoint / "added_tokens.json").write_text(json.dumps({"[NUM]": 14, "[URL]": 13}))
+    edit_json(checkpoint / "tokenizer_config.json", additional_special_tokens=["[URL]", "w1"])
+    tokens = {"[NUM]": AddedToken("[NUM]", True), "[URL]": AddedToken("[URL]")}
+    pieces, _, added = read_vocabulary(checkpoint)
+    assert pieces == [*vocabulary(13), "[URL]", "[NUM]"]
+    assert sorted(added, key=str) == sorted(
+        [*tokens.values(), AddedToken("w1", is_piece=True)], key=str
+    )
+    # What is said of a token elsewhere holds, of both files.
+    described = [
+        {"id": 14, "content": "[NUM]", "normalized": False},
+        {"id": 13, "content": "[URL]", "normalized": False},
+    ]
+    write_fast(checkpoint, added_tokens=described)
+    added = read_vocabulary(checkpoint).added
+    assert {*added} == {AddedToken("[NUM]"), AddedToken("[URL]"), AddedToken("w1", is_piece=True)}
+    decoder = {"14": {"content": "[NUM]", "normalized": True}}
+    edit_json(checkpoint / "tokenizer_config.json", added_tokens_decoder=decoder)
+    with pytest.raises(CheckpointError, match=r"contradict each other on the token '\[NUM\]'"):
+        read_vocabulary(checkpoint)
+    edit_json(checkpoint / "tokenizer_config.json", added_tokens_decoder=None)
+    (checkpoint / "tokenizer.json").unlink()
+    (checkpoint / "added_tokens.json").write_text(json.dumps({"[NUM]": 15, "[URL]": 13}))
+    with pytest.raises(CheckpointError, match=r"ids from 13 to 14, behind .* '\[NUM\]': 15"):
+        read_vocabulary(checkpoint)
+    (checkpoint / "added_tokens.json").write_text(json.dumps({"[URL]": 13, "w1": 7}))
+    with pytest.raises(CheckpointError, match="'w1' has the id 7, but is the word piece 6"):
+        read_vocabulary(checkpoint)
+
+
+def test_added_tokens_there_and_back(tmp_path: Path):
+    """Read, saved, and read again: by us, and by the library itself."""
+    folder = write_checkpoint(tmp_path / "given", config={"vocab_size": 15})
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary(13)))
+    (folder / "added_tokens.json").write_text(json.dumps({"[NUM]": 14, "[URL]": 13}))
+    backbone, tokenizer = load_hugging_face(folder)
+    texts = ["w1 [URL]w1", "[num]", "[NUM]w2"]
+    assert tokenizer(texts).to_list() == [[6, 13, 6], [14], [14, 7]]
+    save_hugging_face(backbone, tokenizer, tmp_path / "saved")
+    again = load_hugging_face(tmp_path / "saved")[1]
+    assert {*again.added_tokens} == {*tokenizer.added_tokens}
+    assert again(texts).to_list() == tokenizer(texts).to_list()
+    transformers = pytest.importorskip("transformers", reason="a second reader")
+    for path in (folder, tmp_path / "saved"):
+        theirs = transformers.AutoTokenizer.from_pretrained(path)
+        ids = [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
+        assert ids == tokenizer(texts).to_list()
 
 
 @pytest.mark.parametrize(

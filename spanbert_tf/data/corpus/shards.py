@@ -222,7 +222,7 @@ def check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:
     """Refuses a tokenizer that the corpus was not prepared with; `None` is no tokenizer.
 
     Raises:
-        DataError: It has another vocabulary, or is cased where that was not.
+        DataError: It has another vocabulary, is cased where that was not, or keeps tokens whole.
     """
     if tokenizer is None:
         return
@@ -230,6 +230,8 @@ def check_tokenizer(folder: Path, manifest: Manifest, tokenizer: Any) -> None:
         manifest.settings, vocabulary_sha256(tokenizer.get_vocabulary()), tokenizer.lowercase
     )
     differences = manifest.differences(other)
+    if tokenizer.added_tokens:
+        differences += [f"added_tokens is [] there, {len(tokenizer.added_tokens)} tokens now"]
     if differences:
         raise DataError(f"{folder}: was prepared with another tokenizer: {'; '.join(differences)}.")
 

@@ -6,6 +6,7 @@ import pytest
 
 from spanbert_tf.data.corpus.vocabulary_training import train_vocabulary
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.models.marked_text_preprocessor import SpanBertRelationExtractorPreprocessor
 from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
@@ -45,12 +46,27 @@ def test_no_word_of_the_text_is_unknown(path, lowercase):
 
 
 def test_the_same_each_time_and_of_the_size_asked_for(path):
-    least = len(train_vocabulary([path], 150, least_count=1000))  # the characters alone
-    vocabularies = [train_vocabulary([path], least + 7) for _ in range(5)]
+    least = len(train_vocabulary([path], 150, least_count=1000, unused=6))  # no longer pieces
+    vocabularies = [train_vocabulary([path], least + 7, unused=6) for _ in range(5)]
     assert len(vocabularies[0]) == least + 7
     assert vocabularies == [vocabularies[0]] * 5
     with pytest.raises(DataError, match=f"`size` must be at least {least}, .* but is {least - 1}"):
-        train_vocabulary([path], least - 1)
+        train_vocabulary([path], least - 1, unused=6)
+
+
+def test_unused_pieces_are_reserved_for_marks_of_entities(path):
+    """A twentieth of the pieces, at most 99, unless they are counted out."""
+    for size, options, expected in ((150, {}, 7), (4000, {}, 99), (150, {"unused": 4}, 4)):
+        vocabulary = train_vocabulary([path], size, **options)
+        assert vocabulary[5 : 5 + expected] == [f"[unused{n}]" for n in range(expected)]
+        assert not any("unused" in piece for piece in vocabulary[5 + expected :])
+    marks = SpanBertRelationExtractorPreprocessor(SpanBertTokenizer(vocabulary)).marks()
+    assert marks.tolist() == [[[5, 6], [7, 8]]]
+    vocabulary = train_vocabulary([path], 150, unused=0)
+    with pytest.raises(ValueError, match=r"pieces \[unused\.\.\.\], but the vocabulary has 0"):
+        SpanBertRelationExtractorPreprocessor(SpanBertTokenizer(vocabulary))
+    with pytest.raises(ValueError, match="`unused` must be at least 0, but is -1"):
+        train_vocabulary([path], 150, unused=-1)
 
 
 def test_no_text(path, tmp_path):
