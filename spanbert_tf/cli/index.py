@@ -36,7 +36,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         choices=VECTORS,
         default=VECTORS[0],
         help="how they are kept: int8 takes a quarter of float32, bits a 32nd; bits+float32 is "
-        f"larger, and faster (default: {VECTORS[0]})",
+        f"larger, and faster for single queries (default: {VECTORS[0]})",
     )
     command.add_argument(
         "--approximate",
