@@ -89,6 +89,7 @@ def test_a_folder_is_found_and_read(folder: Path):
     np.testing.assert_allclose(task(TEXTS), vectors_by_transformers(folder, TEXTS, 7), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "width"), [("mean", None), ("cls", None), ("mean", 5)])
 def test_there_and_back(folder: Path, tmp_path: Path, pooling: str, width: int | None):
     first = load_sentence_transformers(folder)

@@ -114,6 +114,7 @@ def test_similarities_are_cosines(embedder: SpanBertTextEmbedder):
         embedder.similarity("a", np.ones((1, 2)))
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_the_vectors(
     embedder: SpanBertTextEmbedder, tokenizer: SpanBertTokenizer
 ):
@@ -196,7 +197,8 @@ def test_batches_keep_the_texts_of_a_record_together(embedder: SpanBertTextEmbed
     assert len(set(seen)) == len(seen) == len(texts)
 
 
-@pytest.mark.parametrize("size", [1, 3, 8, 100])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [3, 100])
 def test_gradients_by_parts_are_those_of_the_whole_batch(tokenizer: SpanBertTokenizer, size: int):
     options = {"temperature": 0.5, "symmetric": True}
     whole, by_parts = (
