@@ -72,6 +72,7 @@ BENCHMARKS = (
     Benchmark("token_classification"),
     Benchmark("entity_inference"),
     Benchmark("relation_extraction"),
+    Benchmark("serving", "--minutes 60"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes"),
     Benchmark("plots"),

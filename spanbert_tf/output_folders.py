@@ -31,11 +31,12 @@ _FILES = (
     *("vocab.txt", "vocabulary.txt", "tokenizer_config.json", "encoder.json", "metrics.json"),
     *("classes.json", "state.json"),  # Of earlier versions.
     *("fingerprint.pb", "variables.index", "variables.data-*", "network.tflite"),
-    *("adapter.safetensors", "tensors.safetensors", "may_replace", f"{INCOMPLETE}*"),
+    *("tf_serving_warmup_requests", "adapter.safetensors", "tensors.safetensors"),
+    *("may_replace", f"{INCOMPLETE}*"),
 )
 _FOLDERS = (
     *("assets", "tokenizer", "variables", "adapter", "epochs", "best-*", "step-*", "last"),
-    *("train", "validation", f"{INCOMPLETE}*", ".replaced-*"),
+    *("assets.extra", "train", "validation", f"{INCOMPLETE}*", ".replaced-*"),
 )
 
 
