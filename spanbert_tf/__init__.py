@@ -29,6 +29,7 @@ _NAMES = {
         "save_hugging_face",
     ),
     "export.adapters": ("load_adapter", "save_adapter"),
+    "export.analyzer": ("Analyzer",),
     "export.hub": ("export_encoder", "export_preprocessor"),
     "export.litert": ("export_litert", "export_litert_classifier", "export_litert_encoder"),
     "export.litert_loading": ("load_litert",),
