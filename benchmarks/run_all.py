@@ -90,6 +90,7 @@ BENCHMARKS = (
     Benchmark("coreference.general", "--general"),
     Benchmark("coreference.lengths", "--lengths"),
     Benchmark("generation"),
+    Benchmark("serving", "--minutes 60"),
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes"),
     Benchmark("text_embedding"),

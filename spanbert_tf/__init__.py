@@ -30,6 +30,7 @@ _NAMES = {
     ),
     "checkpoints.sentence_transformers": ("save_sentence_transformers",),
     "export.adapters": ("load_adapter", "save_adapter"),
+    "export.analyzer": ("Analyzer",),
     "export.hub": ("export_encoder", "export_preprocessor"),
     "export.litert": ("export_litert", "export_litert_classifier", "export_litert_encoder"),
     "export.litert_loading": ("load_litert",),

@@ -33,11 +33,12 @@ _FILES = (
     *("modules.json", "sentence_bert_config.json"),  # Of sentence-transformers.
     *("classes.json", "state.json"),  # Of earlier versions.
     *("fingerprint.pb", "variables.index", "variables.data-*", "network.tflite"),
-    *("adapter.safetensors", "tensors.safetensors", "may_replace", f"{INCOMPLETE}*"),
+    *("tf_serving_warmup_requests", "adapter.safetensors", "tensors.safetensors"),
+    *("may_replace", f"{INCOMPLETE}*"),
 )
 _FOLDERS = (
     *("assets", "tokenizer", "variables", "adapter", "epochs", "best-*", "step-*", "last"),
-    *("1_Pooling", "2_Dense", "2_Normalize", "3_Normalize"),
+    *("1_Pooling", "2_Dense", "2_Normalize", "3_Normalize", "assets.extra"),
     *("train", "validation", f"{INCOMPLETE}*", ".replaced-*"),
 )
 

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.cli.arguments import SOURCE_HELP, add_overwrite
+from spanbert_tf.cli.arguments import SOURCE_HELP, add_overwrite, check_files
 from spanbert_tf.settings import LITERT_WEIGHTS, POOLINGS
 
 SUMMARY = "write a SavedModel for TF Hub and TF Serving, or a model for LiteRT"
@@ -40,6 +40,13 @@ def add_arguments(command: Any, words: list[str]) -> None:
         default="mean",
         help="what an encoder's vector of a text is in LiteRT (default: mean)",
     )
+    command.add_argument(
+        "--serving-config",
+        type=user_path,
+        metavar="FOLDER",
+        help="also write models.config, of all models beside DST, and batching_parameters there, "
+        "for TF Serving",
+    )
     add_overwrite(command)
 
 
@@ -49,6 +56,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.export.litert import export_litert, export_litert_encoder
     from spanbert_tf.export.loading import load_with_heads
     from spanbert_tf.export.serving import export_task
+    from spanbert_tf.export.serving_config import CONFIG_FILES, served_folders, write_serving_config
     from spanbert_tf.export.task_loading import load_task
     from spanbert_tf.handles import CHECKPOINTS, PRETRAINING_TASK, Kind, find
     from spanbert_tf.output_folders import check_outputs
@@ -58,6 +66,14 @@ def run(arguments: Namespace) -> dict[str, Any]:
     destination, overwrite = arguments.destination, arguments.overwrite
     outputs = [each for each in (destination, arguments.preprocessor) if each is not None]
     check_outputs(outputs, overwrite, [arguments.source])
+    config = arguments.serving_config
+    if config is not None:
+        if arguments.litert:
+            raise ValueError("`serving_config` is for SavedModels, which `litert` does not write")
+        served_folders(destination)
+        check_files(
+            [config / name for name in CONFIG_FILES], [arguments.source, *outputs], overwrite
+        )
     handle = find(arguments.source)
     if handle.task in FINE_TUNED_TASKS and handle.kind not in CHECKPOINTS:
         if handle.kind is not Kind.PRESET:
@@ -87,6 +103,9 @@ def run(arguments: Namespace) -> dict[str, Any]:
     if arguments.preprocessor:
         export_preprocessor(tokenizer, arguments.preprocessor, overwrite=overwrite)
         result["preprocessor"] = str(arguments.preprocessor)
+    if config is not None:
+        write_serving_config(destination, config)
+        result["configuration of TF Serving"] = str(config)
     return result
 
 

@@ -34,7 +34,7 @@ from spanbert_tf.foreign_files import (
     table,
     text,
 )
-from spanbert_tf.handles import ADAPTER_FILE, AnyHandle, Kind, find
+from spanbert_tf.handles import ADAPTER_FILE, AnyHandle, Handle, Kind, find
 from spanbert_tf.keras_internals import share_variables
 from spanbert_tf.models.lora import head_weights, lora_layers
 from spanbert_tf.models.task import SpanBertTask
@@ -156,10 +156,7 @@ def load_adapter(handle: AnyHandle, encoder: AnyEncoder | None = None) -> Any:
     if found.kind is not Kind.ADAPTER:
         raise ValueError(f"{found.source} is a {found.kind}; expected an {Kind.ADAPTER}")
     folder = Path(found.path)
-    description = read_json(folder / ADAPTER_FILE, _DESCRIPTION)
-    check(description["lora"], _LORA, folder / ADAPTER_FILE)
-    check(description["encoder"], _IDENTITY, folder / ADAPTER_FILE)
-    check(description["encoder"]["config"], BACKBONE, folder / ADAPTER_FILE)
+    description = _read_description(folder)
     tensors = _read_tensors(folder / TENSORS_FILE)
     of = task_class(description["task"])
     lora, rows = description["lora"], description["preprocessor"]
@@ -180,6 +177,27 @@ def load_adapter(handle: AnyHandle, encoder: AnyEncoder | None = None) -> Any:
     _refuse([f"missing: encoder/{path}" for path in left], f"{folder} is damaged")
     _assign(_variables(task, names), tensors, folder)
     return task
+
+
+def encoder_of(adapter: Handle) -> Handle:
+    """Finds the encoder that an adapter names, to be loaded once for several adapters.
+
+    Raises:
+        FileNotFoundError: The encoder is not found.
+        ValueError: The adapter is damaged.
+        ConnectionError, ImportError, OSError: See `spanbert_tf.handles.find`.
+    """
+    network = dict(_read_description(Path(adapter.path))["encoder"])
+    del network["config"]
+    return locate(EncoderIdentity(**network), Path(adapter.path))
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / ADAPTER_FILE, _DESCRIPTION)
+    check(description["lora"], _LORA, folder / ADAPTER_FILE)
+    check(description["encoder"], _IDENTITY, folder / ADAPTER_FILE)
+    check(description["encoder"]["config"], BACKBONE, folder / ADAPTER_FILE)
+    return description
 
 
 def _lora_of(backbone: SpanBertBackbone) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from spanbert_tf.atomic_files import user_path
 from spanbert_tf.export.operations import check_operations
 from spanbert_tf.export.saved_model import saved_model_folder
 from spanbert_tf.export.text_task import DESCRIPTION, TextTask, description_of
+from spanbert_tf.export.warm_up import write_warm_up
 from spanbert_tf.foreign_files import check_finite, read_json, reading
 from spanbert_tf.handles import SAVED_MODEL_TASK_FILE
 from spanbert_tf.models.lora import merge_lora
@@ -36,7 +37,8 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
       `[b, ...]`; `serving_default` is always among them,
     - `__call__`, with the same texts by position, which gives the same dictionary,
     - in `assets/task.json` the name of the task and what makes answers of these tensors, by which
-      `load_task` gives them the form that Keras gives.
+      `load_task` gives them the form that Keras gives,
+    - requests that TF Serving runs before it answers the first, see `warm_up`.
 
     Each batch is padded as the task's preprocessor pads: to the smallest of its buckets that holds
     the longest row.  Curl asks TF Serving like this:
@@ -66,6 +68,7 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
         file.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", "utf-8")
         root.task_file = tf.saved_model.Asset(str(file))
         tf.saved_model.save(root, str(folder), signatures=_signatures(task, root.__call__))
+        write_warm_up(task, folder)
 
 
 def export_classifier(

@@ -56,7 +56,7 @@ def serve(
         Model(source, settings, lambda place: load(place, trust), metrics) for source in sources
     ]
     with ExitStack() as stack:
-        listener = stack.enter_context(_bound(host, port))
+        listener = stack.enter_context(bound(host, port))
         for model in models:
             stack.callback(model.close)
             model.start()
@@ -103,10 +103,12 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that has its port, and refuses connections until the server listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
+    # Without the protocol's number asyncio leaves Nagle's algorithm on: every answer, a head and a
+    # body, then waits 40 ms for the client to acknowledge its head.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -1,0 +1,150 @@
+"""Several tasks on the same texts: all answers for a text in one object.
+
+    analyzer = spanbert_tf.Analyzer(["adapters/entities", "adapters/sentiment"])
+    analysis = analyzer("Ada was glad to be in Oslo.")
+    analysis["entities"], analysis["sentiment"].label
+
+What is shared: adapters of one encoder keep its weights in memory once.  What is not: each task
+reads the text in its own windows and runs the encoder with its own adapter, as adapters change
+every layer from the first on; so n tasks take the time of n.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from spanbert_tf.export.adapters import encoder_of, load_adapter
+from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.export.task_loading import load_task
+from spanbert_tf.export.text_task import KerasTask, TextTask
+from spanbert_tf.handles import AnyHandle, Handle, Kind, find
+from spanbert_tf.json_values import finite
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What several tasks answer for one text.
+
+    Attributes:
+        text: The text.
+        answers: The answer of each task, by its name; `analysis[name]` is short for it.
+    """
+
+    text: str
+    answers: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.answers[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The text and what each answer is made of, several answers in a list, as JSON has them."""
+        answers = {
+            name: [asdict(one) for one in answer] if isinstance(answer, list) else asdict(answer)
+            for name, answer in self.answers.items()
+        }
+        return {"text": self.text, "answers": finite(answers)}
+
+    def to_html(self) -> str:
+        """A part of a page: under the name of each task its answer, spans in colours."""
+        parts = [
+            f"<h4>{escape(name)}</h4>\n{_html_of(self.text, answer)}"
+            for name, answer in self.answers.items()
+        ]
+        return "<div>\n" + "\n".join(parts) + "\n</div>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+class Analyzer:
+    """Tasks of one text each, which answer for the same texts.
+
+    Args:
+        handles: Folders or handles of tasks of any format, see `load_task`; the name of each is
+            that of its folder (of `reviews/1` it is `reviews`).  Or a dictionary of them, by names
+            of your own.
+        trust: As for `load_task`.
+
+    Attributes:
+        tasks: The tasks, by name.
+
+    Raises:
+        ValueError: There is none, two have one name, or one takes more than a text.
+        FileNotFoundError, ConnectionError, ImportError, OSError: As `load_task`.
+    """
+
+    def __init__(
+        self, handles: Sequence[AnyHandle] | Mapping[str, AnyHandle], trust: bool = False
+    ) -> None:
+        named = handles.items() if isinstance(handles, Mapping) else map(_named, handles)
+        self.tasks: dict[str, TextTask] = {}
+        encoders: dict[str, Any] = {}
+        for name, handle in named:
+            if name in self.tasks:
+                raise ValueError(f"two tasks have the name {name!r}: give a dictionary of them")
+            self.tasks[name] = _load(find(handle), encoders, trust)
+            asked = self.tasks[name].task_class.asked
+            if len(asked) > 1:
+                raise ValueError(
+                    f"{name}: expected a task of one text, but {self.tasks[name].task} takes "
+                    f"{' and '.join(asked)}"
+                )
+        if not self.tasks:
+            raise ValueError("expected one task at least, got none")
+
+    def __call__(self, texts: str | Sequence[str]) -> Any:
+        """What all tasks answer: an `Analysis` for a string, a list of them for several.
+
+        Raises:
+            TypeError: A text is not a string.
+            ValueError: A task does not take a text.
+        """
+        if isinstance(texts, str):
+            return self([texts])[0]
+        answers = {name: task(texts) for name, task in self.tasks.items()}
+        return [
+            Analysis(text, {name: of[number] for name, of in answers.items()})
+            for number, text in enumerate(texts)
+        ]
+
+
+def _named(handle: AnyHandle) -> tuple[str, AnyHandle]:
+    path = Path(handle.source if isinstance(handle, Handle) else os.fspath(handle)).absolute()
+    return (path.parent if path.name.isdecimal() else path).name, handle
+
+
+def _load(found: Handle, encoders: dict[str, Any], trust: bool) -> TextTask:
+    """Loads a task; an adapter on the encoder that one before it has loaded."""
+    if found.kind is not Kind.ADAPTER:
+        return load_task(found, trust=trust)
+    encoder = encoder_of(found)
+    if encoder.path not in encoders:
+        encoders[encoder.path] = load_backbone(encoder)
+    return KerasTask(load_adapter(found, encoders[encoder.path]))
+
+
+def _html_of(text: str, answer: Any) -> str:
+    if hasattr(answer, "to_html"):
+        return answer.to_html()
+    if not isinstance(answer, list):
+        return f"<p>{escape(str(answer))}</p>"
+    spans = sorted((one for one in answer if hasattr(one, "start")), key=lambda one: one.start)
+    if len(spans) < len(answer):
+        return "".join(f"<p>{escape(str(one))}</p>" for one in answer)
+    hues: dict[str, int] = {}
+    parts, at = [], 0
+    for span in spans:
+        group = getattr(span, "entity_group", "")
+        # The golden angle parts the hues of groups that follow one another.
+        hue = hues.setdefault(group, round(len(hues) * 137.508) % 360)
+        style = f"background: hsl({hue}, 75%, 88%); color: black; border-radius: 3px"
+        inner = f"{escape(text[span.start : span.end])} <small>{escape(group)}</small>"
+        title = escape(str(span), quote=True)
+        parts += [escape(text[at : span.start]), f'<span style="{style}" title="{title}">{inner}']
+        parts.append("</span>")
+        at = span.end
+    body = "".join(parts) + escape(text[at:])
+    return f'<div style="white-space: pre-wrap; line-height: 1.9">{body}</div>'
