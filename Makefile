@@ -91,7 +91,13 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt | $(BIN)/python
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
-peers: $(PEERS)/.installed ## .venv-peers with what the benchmarks compare with
+$(PEERS)-fastcoref/.installed: benchmarks/peers/requirements-fastcoref.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)-fastcoref
+	$(PEERS)-fastcoref/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
+# The environments of what the benchmarks compare with: .venv-peers, and one of fastcoref's own.
+peers: $(PEERS)/.installed $(PEERS)-fastcoref/.installed ## environments of the benchmarks' peers
 
 bench: dev peers ## runs every benchmark, for hours, and writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run_all.py

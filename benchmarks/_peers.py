@@ -20,16 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(__file__).resolve().parent / "peers"
 
 
-def peers_python(*skipped: str) -> str | None:
+def peers_python(*skipped: str, of: str = "") -> str | None:
     """The interpreter of the peers' environment: `.venv-peers`, or the folder `SPANBERT_PEERS`.
 
     Args:
         skipped: Names of the sides that need it, for the line that says they are missing.
+        of: The end of the name of an environment of its own, such as `-fastcoref`.
 
     Returns:
         Its path, or `None` if there is no such environment.
     """
-    python = Path(os.environ.get("SPANBERT_PEERS") or ROOT / ".venv-peers") / "bin" / "python"
+    folder = os.environ.get("SPANBERT_PEERS") or ROOT / ".venv-peers"
+    python = Path(f"{folder}{of}") / "bin" / "python"
     if python.exists():
         return str(python)
     print(f"`make peers` makes {python.parent.parent.name}; skipped: {', '.join(skipped)}")

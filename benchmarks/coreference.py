@@ -1,17 +1,27 @@
-"""Coreference: what this encoder gains over MiniLM, what general training adds, memory and time.
+"""Coreference: what this encoder gains over MiniLM, what general training adds, time and memory.
 
     python benchmarks/coreference.py                       # LitBank: ours and MiniLM, by seeds
     python benchmarks/coreference.py --general             # LitBank and GUM: by genre, and GAP
     python benchmarks/coreference.py --lengths             # 1,000 to 100,000 words in one text
+    python benchmarks/coreference.py --speed               # texts to clusters, against fastcoref
 
 Trained on LitBank's train part and tested on its dev part, by the same recipe from the encoder that
 comes with the project and from MiniLM.  Thresholds are chosen on documents that are held out of the
 training part, so dev decides nothing.  With `--general`, training has the parts of GUM that may be
 in weights that ship too, by the rules of GUM itself or of OntoNotes (without clusters of one
 mention); figures are those of each dev part by its genres.
+
+With `--speed`, 12 texts of 500 to 3,000 words of LitBank are resolved in one call, and then one
+after the other, here and by fastcoref's own code in a process of its own, of an environment of its
+own (`peers/fastcoref_side.py`).  Both have 6 layers x 384, a head of that width, and random weights
+by which hardly a mention is found, so joining clusters, done in Python on both sides, takes no
+part.  The time is that from strings to clusters of characters: with fastcoref it has spaCy's
+English tokenizer and the data set that `predict` makes, at the best of three sizes of a batch, and
+not the rest of a spaCy pipeline, which it would run by default, nor the loading of either side.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -20,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _peers import Peer, peers_python
 from _support import (
     MINILM,
     Goal,
@@ -27,9 +38,11 @@ from _support import (
     encoder_source,
     linearity,
     machine,
+    median_ratio,
     peak_megabytes,
     peak_of_process,
     report_goals,
+    time_in_turn,
 )
 
 from spanbert_tf.data.readers.coreference import CoreferenceText, read_coreference
@@ -43,6 +56,8 @@ LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 100_000)
 GOALS = {"conll_f1": 0.68, "conll_f1_without_singletons": 0.62, "mentions_f1": 0.905}
 GAIN_GOAL, GENERAL_GOAL = 0.03, 0.03
 GAP_GOAL, GAP_RATIO_GOAL = 0.50, 0.95
+SPEED_GOAL = 2.0
+TEXTS_OF_SPEED, WORDS_OF_SPEED = 12, (500, 3_000)
 FLAT_GOAL, R2_GOAL, KB_GOAL = 1.15, 0.99, 40.0
 
 
@@ -222,6 +237,42 @@ def compare_lengths(rounds: int) -> list[Goal]:
     ]  # fmt: skip
 
 
+def compare_speed(rounds: int) -> list[Goal]:
+    """Texts to clusters against fastcoref: all in one call, and one after the other."""
+    words = " ".join(record.text for record in read("litbank", part="train")).split(" ")
+    sizes = np.linspace(*WORDS_OF_SPEED, TEXTS_OF_SPEED).astype(int)
+    ends = np.cumsum(sizes)
+    texts = [" ".join(words[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+    model = a_resolver()
+    sides = {
+        "in one call": lambda: model.resolve(texts),
+        "one after the other": lambda: [model.resolve(text) for text in texts],
+    }
+    mentions = sum(len(cluster.mentions) for text in model.resolve(texts) for cluster in text)
+    print(f"{len(texts)} texts, {ends[-1]:,} words; ours finds {mentions} mentions in them")
+    python = peers_python("fastcoref", of="-fastcoref")
+    goals = []
+    for name, ours in sides.items():
+        claim = f"{len(texts)} texts of 500 to 3,000 words to clusters, {name}, against fastcoref"
+        if python is None:
+            goals.append(Goal(claim, None, SPEED_GOAL))
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            vocabulary, file = Path(folder) / "vocab.txt", Path(folder) / "texts.json"
+            pieces = model.preprocessor.tokenizer.get_vocabulary()
+            vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
+            file.write_text(json.dumps(texts))
+            options = ["--one"] if name == "one after the other" else []
+            peer = Peer("fastcoref_side.py", vocabulary, file, *options, python=python)
+            seconds = time_in_turn({"ours": ours, "fastcoref": peer}, rounds, warm_ups=1)
+            peer.close()
+        print(", ".join(f"{key}: {fact}" for key, fact in peer.facts.items()))
+        rates = {side: ends[-1] / np.median(of) for side, of in seconds.items()}
+        print(", ".join(f"{name}: {side} {rate:,.0f} words/s" for side, rate in rates.items()))
+        goals.append(Goal(claim, median_ratio(seconds["fastcoref"], seconds["ours"]), SPEED_GOAL))
+    return goals
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -230,6 +281,7 @@ def main() -> int:
     parser.add_argument("--held-out", type=float, default=0.1, help="of training, for thresholds")
     parser.add_argument("--general", action="store_true")
     parser.add_argument("--lengths", action="store_true")
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -239,6 +291,8 @@ def main() -> int:
     print(machine("tensorflow", "keras"))
     if arguments.lengths:
         return report_goals(compare_lengths(arguments.rounds))
+    if arguments.speed:
+        return report_goals(compare_speed(arguments.rounds))
     if arguments.general:
         return report_goals(compare_training(arguments))
     return report_goals(compare_encoders(arguments))

@@ -2,8 +2,9 @@
 
 import argparse
 from argparse import Namespace
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,33 +118,54 @@ def add_corpus(command: Any) -> None:
     )
 
 
-def task_of_model(words: Sequence[str], options: Sequence[str]) -> str | None:
+def task_of_model(
+    words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], type]
+) -> str | None:
     """The task whose model is the first of some words.
 
     Args:
         words: Words of the command line after the command's name.
         options: Those of its options that take a value.
+        settings_of: Of a task's class the settings that become further options.
 
     Returns:
         Its name; `None` where no model is named, or none is found, or it is an encoder: the command
         says what is wrong.
     """
+    model = _model_of(words, options)
+    if model is None:
+        return None
+    import_tensorflow()
+    before = [word for word, other in pairwise(words) if other == model]
+    if any(word.startswith("-") and word not in options for word in before):
+        # It may be the value of an option that some task has.
+        from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
+
+        of_tasks = [settings_of(task_class(name)) for name in FINE_TUNED_TASKS]
+        with_value = {
+            flag_of(field.name)
+            for of in of_tasks
+            for field in fields(of)
+            if field.metadata["type"] is not bool
+        }
+        model = _model_of(words, sorted({*options, *with_value}))
+    from spanbert_tf.handles import find
+
+    try:
+        return None if model is None else find(model).task
+    except (OSError, ValueError, ImportError):
+        return None
+
+
+def _model_of(words: Sequence[str], options: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one of these."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("model", nargs="?")
     for option in options:
         parser.add_argument(option)
     try:
-        model = parser.parse_known_args(list(words))[0].model
+        return parser.parse_known_args(list(words))[0].model
     except (SystemExit, argparse.ArgumentError):  # The whole parser says what is wrong.
-        model = None
-    if model is None:
-        return None
-    import_tensorflow()
-    from spanbert_tf.handles import find
-
-    try:
-        return find(model).task
-    except (OSError, ValueError, ImportError):
         return None
 
 

@@ -63,7 +63,9 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help="labelled data; of a pretrainer the folder that `spanbert-tf prepare` wrote",
     )
     task = task_of_model(
-        words[1:], ["--data", *_FILES, "--shards", *flags_of(TextColumns), *flags_of(Pretraining)]
+        words[1:],
+        ["--data", *_FILES, "--shards", *flags_of(TextColumns), *flags_of(Pretraining)],
+        lambda of: of.reading_cls,
     )
     if task is not None and task not in FINE_TUNED_TASKS:
         command.add_argument(
@@ -121,6 +123,8 @@ def run(arguments: Namespace) -> Evaluated:
     with without_info():
         task = load_task(found, trust=arguments.trust)
     of = task.task_class
+    if arguments.out_of_scope is not None and of.rejects({}):
+        task.check_rejection()
     if arguments.confusions is not None:
         if not task.has_confusions():
             raise ValueError(
@@ -172,5 +176,5 @@ def _rows(task: Any, answers: Sequence[Any], records: Sequence[Any]) -> Iterator
             **dict(zip(names, texts, strict=True)),
             "gold": of.gold_of(record),
             "answer": [*map(asdict, answer)] if isinstance(answer, list) else asdict(answer),
-            "right": of.is_right(answer, record),
+            "right": task.is_right(answer, record),
         }

@@ -4,7 +4,7 @@ from typing import Any
 
 from spanbert_tf.checkpoints.sentence_transformers import load_sentence_transformers
 from spanbert_tf.export.adapters import AnyEncoder, load_adapter
-from spanbert_tf.export.litert_loading import load_litert
+from spanbert_tf.export.litert_loading import LiteRTEncoder, load_litert
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.serving import ServedTask
 from spanbert_tf.export.text_task import KerasTask, TextTask
@@ -15,7 +15,7 @@ from spanbert_tf.tasks.text_embedder import SpanBertTextEmbedder
 LONGEST_OF_ENCODERS = 256  # Tokens, of texts whose encoder says nothing of it.
 
 
-def load_embedder(handle: AnyHandle | None, trust: bool = False) -> TextTask:
+def load_embedder(handle: AnyHandle | None, trust: bool = False) -> TextTask | LiteRTEncoder:
     """Loads what makes vectors of texts.
 
         embedder = spanbert_tf.load_embedder("runs/mine/preset")
@@ -29,7 +29,8 @@ def load_embedder(handle: AnyHandle | None, trust: bool = False) -> TextTask:
         trust: As for `load_task`.
 
     Returns:
-        What has `encode_text` and `similarity` of `SpanBertTextEmbedder`.
+        What has `encode_text` and `similarity` of `SpanBertTextEmbedder`; an encoder for LiteRT has
+        the first alone, and its vectors are not scaled to length 1.
 
     Raises:
         ValueError: It is a task of another kind, or see `load_task` and `load_backbone`.
@@ -39,7 +40,12 @@ def load_embedder(handle: AnyHandle | None, trust: bool = False) -> TextTask:
     if found.task == SpanBertTextEmbedder.task:
         return load_task(found, trust=trust)
     if found.task in FINE_TUNED_TASKS:
-        raise ValueError(f"{found.source} is for {found.task}; expected an embedder or an encoder")
+        raise ValueError(
+            f"{found.source} is a model for {found.task}, whose answers are no vectors; expected "
+            "an embedder or an encoder"
+        )
+    if found.kind is Kind.LITERT:
+        return load_litert(found.path)
     backbone, tokenizer = load_backbone(found)
     length = min(LONGEST_OF_ENCODERS, backbone.max_sequence_length)
     preprocessor = SpanBertTextEmbedder.preprocessor_cls(tokenizer, sequence_length=length)

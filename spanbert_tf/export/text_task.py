@@ -1,7 +1,7 @@
 """What is behind a handle, whatever its format: texts in, answers out, by the same call."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from types import MethodType
 from typing import Any
 
@@ -15,7 +15,10 @@ from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.tasks import task_class
 
 # What a task's class does with `decoder` alone, and so in every format.
-_OF_DECODER = ("columns_of", "given", "score", "report", "has_confusions", "rejection")
+_OF_DECODER = (
+    *("columns_of", "given", "score", "report", "has_confusions", "is_right"),
+    *("check_rejection", "rejection"),
+)
 
 # What `description_of` gives.
 DESCRIPTION: Schema = {"task": text(required=True), "decoder": table(required=True)}
@@ -34,8 +37,8 @@ class TextTask:
     Attributes:
         task: Name of the task, a key of `spanbert_tf.tasks.TASKS`.
         task_class: Its class.
-        decoder: What makes answers of what the network decided.
-        columns_of, given, score, report, has_confusions, rejection: As those of the class.
+        columns_of, given, score, report, has_confusions, is_right, check_rejection, rejection: As
+            those of the class.
     """
 
     columns_of: Callable[[Sequence[Any]], tuple[Columns, Any]]
@@ -43,17 +46,24 @@ class TextTask:
     score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
     report: Callable[[Sequence[Any], Sequence[Any]], Report]
     has_confusions: Callable[[], bool]
+    is_right: Callable[[Any, Any], bool]
+    check_rejection: Callable[[], None]
     rejection: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 
     def __init__(self, description: dict[str, Any]) -> None:
         self.task = description["task"]
         self.task_class = task_class(self.task)
-        self.decoder = self.task_class.decoder_cls.from_json(description["decoder"])
+        self._decoder = self.task_class.decoder_cls.from_json(description["decoder"])
         # The task's own methods: of its object they need what is here too.
         verb = self.task_class.verb
         for name in (verb, *self.task_class.more_verbs, *_OF_DECODER):
             setattr(self, name, MethodType(getattr(self.task_class, name), self))
         self._ask = getattr(self, verb)
+
+    @property
+    def decoder(self) -> Any:
+        """What makes answers of what the network decided."""
+        return self._decoder
 
     def __call__(self, *texts: Any, **options: Any) -> Any:
         """Answers for texts, as the task's verb does.
@@ -76,10 +86,16 @@ class TextTask:
             **options: Fields of `decoder` that this call has otherwise, such as `top_k`.
 
         Raises:
-            ValueError: A field by which the network decides shall be another than it was exported
-                with.
+            TypeError: A text is not a string.
+            ValueError: See `__call__`; an option is for models in Keras alone; or a field by which
+                the network decides shall be another than it was exported with.
         """
         columns, is_one = columns_of_task(self.task_class, x)
+        if unknown := options.keys() - {field.name for field in fields(self.decoder)}:
+            raise ValueError(
+                f"`{min(unknown)}` is for models in Keras, presets and adapters: this one, a "
+                f"{type(self).__name__}, takes no more than texts"
+            )
         decoder = replace(self.decoder, **options)
         fixed = self.decoder.of_network()
         for name, value in decoder.of_network().items():
@@ -134,6 +150,8 @@ class TextTask:
         Raises:
             ValueError: A record has what the task does not know, such as a label; it is named.
         """
+        if out_of_scope is not None:
+            self.check_rejection()
         columns, _ = self.columns_of(records)
         decoder = self.task_class.scored_decoder.fget(self)
         with readable_assertions():
@@ -168,6 +186,11 @@ class KerasTask(TextTask):
     def __init__(self, model: SpanBertTask) -> None:
         super().__init__(description_of(model))
         self.model = model
+
+    @property
+    def decoder(self) -> Any:
+        """The model's, whose thresholds may have been tuned since."""
+        return self.model.decoder
 
     def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
         """Answers for texts, see `SpanBertTask.answer_texts`."""

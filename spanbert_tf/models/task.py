@@ -4,6 +4,7 @@ A task is a KerasHub task with `SpanBertTask` before it among its bases, in one 
 `spanbert_tf.tasks`.  Its file says only what is its own.
 """
 
+import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,7 +49,9 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         """How many rows `fit` makes of texts for an epoch: epochs and learning rates go by it."""
         if not self.preprocessor.makes_windows:
             return len(columns[0])
-        return len(rows_of_texts(columns, self.preprocessor).records)
+        rows = rows_of_texts(columns, self.preprocessor)
+        self.__dict__["_counted"] = columns, rows  # `fit` comes next.
+        return len(rows.records)
 
     def compile(
         self,
@@ -94,7 +97,9 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         """
         if sample_weight is not None and y is None:
             raise ValueError("`sample_weight` weighs labels, but `y` is None.")
-        rows = rows_of_texts(columns, self.preprocessor)
+        counted, rows = self.__dict__.pop("_counted", ((), None))
+        if len(counted) != len(columns) or not all(map(operator.is_, counted, columns)):
+            rows = rows_of_texts(columns, self.preprocessor)
         if y is None:
             return rows
         weights = None
@@ -119,12 +124,16 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             ValueError: There is no preprocessor, there are not as many texts in each column, or
                 not so many columns as the task takes.
         """
-        if self.preprocessor is None:
-            raise ValueError(f"`{self.verb}` takes texts and needs a preprocessor.")
-        columns, is_one = columns_of_task(type(self), x)
+        columns, is_one = self.columns_asked(x)
         with readable_assertions():
             answers = self._answers(columns, batch_size, replace(self.decoder, **options))
         return answers[0] if is_one else answers
+
+    def columns_asked(self, x: Any) -> tuple[Columns, bool]:
+        """Columns of texts, see `columns_of_task`, for which there must be a preprocessor."""
+        if self.preprocessor is None:
+            raise ValueError(f"`{self.verb}` takes texts and needs a preprocessor.")
+        return columns_of_task(type(self), x)
 
     def _answers(self, columns: Columns, batch_size: int | None, decoder: Any) -> list[Any]:
         few = batch_size is None and len(columns[0]) <= FEW_TEXTS
@@ -170,6 +179,8 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
         out_of_scope: Columns | None = None,
     ) -> Assessment:
         """Scores the task, in one pass, and keeps what it answered; arguments as for `assess`."""
+        if out_of_scope is not None:
+            self.check_rejection()
         self.check_records(records)
         columns, y = self.columns_of(records)
         losses, counts = [], []
@@ -258,14 +269,17 @@ class SpanBertTask(TaskDefinition, TextBatches, EncoderTask):
             loss = self.compute_loss(x, y, outputs, None, training=False)
             return loss, self.decode_by(decoder, outputs, x)
 
-        if keras.config.backend() == "tensorflow":
-            # What there is to be learned may have several forms.
-            form = tf.nest.map_structure(lambda tensor: (tensor.dtype.name, len(tensor.shape)), y)
-            key = ("assessed", str(form), *decoder.of_network().items())
-            loss, decoded = self._in_graph(key, both, x, y)
-        else:
-            loss, decoded = both(*keras.tree.map_structure(_tensor, (x, y)))
+        # What there is to be learned may have several forms.
+        form = tf.nest.map_structure(lambda tensor: (str(tensor.dtype), len(tensor.shape)), y)
+        key = ("assessed", str(form), *decoder.of_network().items())
+        loss, decoded = self.run_in_graph(key, both, x, y)
         return loss, {name: keras.ops.convert_to_numpy(v) for name, v in decoded.items()}
+
+    def run_in_graph(self, key: Hashable, function: Any, *arguments: Any) -> Any:
+        """What a function makes of tensors; under TensorFlow in a graph that is kept by a key."""
+        if keras.config.backend() != "tensorflow":
+            return function(*keras.tree.map_structure(_tensor, arguments))
+        return self._in_graph(key, function, *arguments)
 
     def _in_graph(self, key: Hashable, function: Any, *arguments: Any) -> Any:
         graphs = self.__dict__.setdefault("_graphs", Graphs())

@@ -138,9 +138,11 @@ class TaskDefinition:
         """What is right of a record, as JSON can hold it."""
         raise NotImplementedError
 
-    @classmethod
-    def is_right(cls, answer: Any, record: Any) -> bool | None:
-        """Whether an answer that people are told is right, all of it; `None`: one cannot say."""
+    def is_right(self, answer: Any, record: Any) -> bool | None:
+        """Whether an answer that people are told is right, all of it; it needs `decoder` alone.
+
+        `None`: one cannot say.
+        """
         raise NotImplementedError
 
     def tune(self, answers: Sequence[Any], records: Sequence[Any]) -> None:
@@ -151,6 +153,14 @@ class TaskDefinition:
         """Whether answers of such a head may be refused: of texts that belong to no class."""
         return False
 
+    def check_rejection(self) -> None:
+        """Refuses to tell texts that belong to no class, if each does; it needs `decoder` alone.
+
+        Raises:
+            ValueError: No answer may be refused.
+        """
+        raise ValueError(f"no text is out of scope for {self.task}; only for text-classification")
+
     def rejection(self, answers: Sequence[Any], outside: Sequence[Any]) -> dict[str, float]:
         """How well scores tell texts that belong to no class; it needs `decoder` alone.
 
@@ -158,7 +168,7 @@ class TaskDefinition:
             answers: What `scored_decoder` made of texts that belong to a class.
             outside: Answers for texts that belong to none.
         """
-        raise ValueError(f"no text is out of scope for {self.task}; only for text-classification")
+        raise NotImplementedError
 
     def tune_rejection(self, answers: Sequence[Any], outside: Sequence[Any]) -> None:
         """Chooses, of the same, which answers are refused."""

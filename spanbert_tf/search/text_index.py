@@ -61,7 +61,7 @@ class TextIndex:
 
     Args:
         embedder: What has `encode_text`, such as a `LiteRTEncoder`; or the handle of a model, see
-            `spanbert_tf.export.embedding.load_embedder`.
+            `spanbert_tf.load_embedder`.
         vectors: How they are kept.
             - `"float32"`: as they are.
             - `"int8"`: a quarter of the size, scores right to about 0.01.

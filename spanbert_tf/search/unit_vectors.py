@@ -36,7 +36,7 @@ def as_embedder(embedder: AnyEmbedder) -> Embedder:
             "`embedder` must have a method `encode_text`, or be the handle of a model, but is "
             f"{embedder!r:.80}."
         )
-    from spanbert_tf.export.embedding import load_embedder
+    from spanbert_tf.export.task_loading import load_embedder
 
     return load_embedder(embedder)
 

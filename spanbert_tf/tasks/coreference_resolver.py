@@ -5,19 +5,18 @@ Letters: b batch, s sequence, l longest mention, m mentions of a row, n candidat
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras_hub.models import Task
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.chunks import LEAST_CHUNK, ChunkBatches
-from spanbert_tf.data.batching.mentions import mention_tokens
+from spanbert_tf.data.batching.mentions import given_mention_tokens, mention_tokens
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.batching.texts import as_str
-from spanbert_tf.data.batching.turns import join_turns
 from spanbert_tf.data.readers.coreference import CoreferenceText, read_coreference
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.features import (
@@ -42,7 +41,7 @@ from spanbert_tf.layers.span_scoring import (
     span_ends,
     values_of_spans,
 )
-from spanbert_tf.models.answering import as_columns
+from spanbert_tf.models.answering import answer_rows
 from spanbert_tf.models.document_preprocessor import SpanBertCoreferenceResolverPreprocessor
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
@@ -50,12 +49,11 @@ from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.setting_fields import Settings, setting
 from spanbert_tf.settings import Asking, CoreferenceResolution
 from spanbert_tf.tasks.decoders.clustering import FIGURES, JoinsClusters
-from spanbert_tf.tasks.decoders.coreference import ClusterDecoder
-from spanbert_tf.tasks.decoders.resolved_text import ResolvedText, html_page
+from spanbert_tf.tasks.decoders.coreference import CERTAIN, ClusterDecoder, GivenMentions
+from spanbert_tf.tasks.decoders.resolved_text import html_page
 
 PRIOR = -5.0  # Log odds of a mention, of all spans: without it the first losses are hundreds.
 CANDIDATE_BLOCK = 512  # tokens
-_KNOWN = 1e6  # makes candidates of the mentions that are known
 
 
 @dataclass(frozen=True)
@@ -249,9 +247,9 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
         is_known = ops.cast(clusters > 0, "float32")
         losses = ops.sum(ops.softplus(scores) - scores * is_known, axis=(1, 2))
 
-        preferred = ops.stop_gradient(scores) + _KNOWN * is_known
+        preferred = ops.stop_gradient(scores) + CERTAIN * is_known
         places = best_candidates(preferred, CANDIDATE_BLOCK, self.candidates)
-        links = self._links(x, y_pred, places)
+        links = self._links(x, y_pred, *_of_spans(places, scores))
         losses += ops.sum(antecedent_losses(links, values_of_spans(places, clusters)), axis=1)
 
         counts = ops.sum(is_known, axis=(1, 2))
@@ -265,65 +263,66 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
         """The candidates of each row, and the one that each is best linked to."""
         scores = outputs["span_scores"]
         places = best_candidates(scores, CANDIDATE_BLOCK, self.candidates)
-        links = self._links(features, outputs, places)
+        firsts, lasts, chances = _of_spans(places, scores)
+        return {
+            MENTION_SPANS.name: ops.stack([firsts, lasts], axis=2) - 1,  # [CLS]
+            MENTION_SCORES.name: chances,
+            **self._best_links(self._links(features, outputs, firsts, lasts, chances)),
+        }
+
+    def _links(
+        self, features: dict[str, Any], outputs: Any, firsts: Any, lasts: Any, chances: Any
+    ) -> Any:
+        """Scores of mentions with those before them, float32 `[b, n, w]`."""
+        token_ids = ops.cast(features[TOKEN_IDS.name], "int32")
+        return self.antecedents.links(outputs["link_states"], token_ids, firsts, lasts, chances)
+
+    def _best_links(self, links: Any) -> dict[str, Any]:
         best, before = (of[..., 0] for of in ops.top_k(links, 1))  # LiteRT lacks `ops.argmax`.
         numbers = ops.arange(ops.shape(best)[1], dtype="int32")
         antecedents = numbers + ops.cast(before, "int32") - self.window
         return {
-            MENTION_SPANS.name: ops.stack(span_ends(places, scores), axis=2) - 1,  # [CLS]
-            MENTION_SCORES.name: values_of_spans(places, scores),
             ANTECEDENTS.name: ops.where(best > NEVER / 2, antecedents, -1),
             LINK_SCORES.name: best,
         }
 
-    def _links(self, features: dict[str, Any], outputs: Any, places: Any) -> Any:
-        """Scores of candidates with those before them, float32 `[b, n, w]`."""
-        scores = outputs["span_scores"]
-        token_ids = ops.cast(features[TOKEN_IDS.name], "int32")
-        of_mentions = *span_ends(places, scores), values_of_spans(places, scores)
-        return self.antecedents.links(outputs["link_states"], token_ids, *of_mentions)
+    def _given_links(self, features: dict[str, Any], mentions: Any) -> dict[str, Any]:
+        """The best link of each of the mentions `[b, m, 3]`, see `given_mention_tokens`."""
+        mentions = ops.pad(mentions, ((0, 0), (0, 1), (0, 0)), constant_values=-1)  # one at least
+        firsts, lasts = (ops.maximum(mentions[..., side], 0) for side in range(2))
+        chances = ops.where(mentions[..., 0] < 0, NEVER, CERTAIN)
+        outputs = self(features, training=False)
+        return self._best_links(self._links(features, outputs, firsts, lasts, chances))
 
-    def resolve(
-        self, texts: Any, singletons: bool | None = None, batch_size: int | None = None
+    def answer_texts(
+        self, x: Any, batch_size: int | None = None, mentions: Any = None, **options: Any
     ) -> Any:
-        """Finds what refers to the same in texts.
-
-            resolver.resolve("Ann met Bo. She gave him her book.")[0].mentions[0].text  # "Ann"
-            resolver.resolve([{"speaker": "Ann", "text": "I'm off."}, {"text": "Bye."}])
-
-        Args:
-            texts: A string, or a list of strings, of any length.  In place of a string a
-                conversation, see `join_turns`: a list of turns.
-            singletons: Whether mentions that nothing else refers to are given, as clusters of one.
-                `None`: as the resolver was trained.
-            batch_size: Texts in a batch.  `None`: as many as have 8,192 tokens.
-
-        Returns:
-            For a string a `ResolvedText`: a list of `Cluster`, by their first mentions, that knows
-            its text and shows it in colours; for several a list of such.
-
-        Raises:
-            TypeError: A text is not a string.
-            ValueError: A turn is of another form.
-        """
-        texts = join_turns(texts)
-        options = {} if singletons is None else {"singletons": singletons}
-        answers = self.answer_texts(texts, batch_size, **options)
-        columns, is_one = as_columns(texts)
-        resolved = [
-            ResolvedText.of_found(as_str(text), found)
-            for text, found in zip(columns[0], [answers] if is_one else answers, strict=True)
+        """Answers for texts, see `SpanBertTask.answer_texts`; `mentions` as for `resolve`."""
+        if mentions is None:
+            return super().answer_texts(x, batch_size, **options)
+        columns, is_one = self.columns_asked(x)
+        mentions = [mentions] if is_one else mentions
+        rows = self.encode(columns)
+        tokens = given_mention_tokens(rows, mentions, columns[0], self.preprocessor.most_pieces)
+        orders = np.split(tokens.values.numpy()[:, 2], tokens.row_splits.numpy()[1:-1])
+        spans = [
+            np.array(of_text, int).reshape(-1, 2)[order]
+            for of_text, order in zip(mentions, orders, strict=True)
         ]
-        return resolved[0] if is_one else resolved
 
-    def replace_pronouns(self, texts: Any) -> Any:
-        """Texts, as for `resolve`, with names in the place of their pronouns.
+        def run(batch: Any) -> dict[str, np.ndarray]:
+            links = self.run_in_graph("given", self._given_links, *batch)
+            return {name: ops.convert_to_numpy(of) for name, of in links.items()}
 
-        See `ResolvedText.replace_pronouns`.
-        """
-        resolved = self.resolve(texts, singletons=False)
-        is_one = isinstance(resolved, ResolvedText)
-        return resolved.replace_pronouns() if is_one else [of.replace_pronouns() for of in resolved]
+        answers = answer_rows(
+            rows.with_targets({GOLD_MENTIONS: tokens}),
+            columns,
+            lambda rows: self.batches_of(rows, batch_size),
+            run,
+            (ANTECEDENTS, LINK_SCORES),
+            GivenMentions(replace(self.decoder, **options), spans),
+        )
+        return answers[0] if is_one else answers
 
     def get_config(self) -> dict[str, Any]:
         names = (
@@ -331,3 +330,8 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
             *("link_threshold", "chunk_length", "chunks", "dropout"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _of_spans(places: Any, scores: Any) -> tuple[Any, Any, Any]:
+    """First token, last token and score of spans, `[b, n]` each; see `best_candidates`."""
+    return *span_ends(places, scores), values_of_spans(places, scores)

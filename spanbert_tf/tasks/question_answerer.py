@@ -288,8 +288,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         """What people answered; nothing where there is no answer."""
         return _gold(record)
 
-    @classmethod
-    def is_right(cls, answer: Answer, record: Question) -> bool:
+    def is_right(self, answer: Answer, record: Question) -> bool:
         """Whether it is what one of them answered, as SQuAD's exact match has it."""
         return is_exact(answer.answer, _gold(record))
 

@@ -261,8 +261,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
         """The relation."""
         return record.label
 
-    @classmethod
-    def is_right(cls, answer: Relation, record: RelationExample) -> bool:
+    def is_right(self, answer: Relation, record: RelationExample) -> bool:
         """Whether the relation is right, its direction included."""
         return answer.label == record.label
 

@@ -274,8 +274,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         """What people wrote."""
         return record.target
 
-    @classmethod
-    def is_right(cls, answer: GeneratedText, record: TextPair) -> bool:
+    def is_right(self, answer: GeneratedText, record: TextPair) -> bool:
         """Whether it is that, spaces aside."""
         return answer.generated_text.split() == record.target.split()
 

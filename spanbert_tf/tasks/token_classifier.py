@@ -241,8 +241,7 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
             for start, end, label in _gold(record)
         ]
 
-    @classmethod
-    def is_right(cls, answer: Sequence[Entity], record: TaggedText) -> bool:
+    def is_right(self, answer: Sequence[Entity], record: TaggedText) -> bool:
         """Whether all entities were found, and no others."""
         return same_entities(_gold(record), _found(answer), record.words)
 

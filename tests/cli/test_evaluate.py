@@ -131,6 +131,10 @@ def test_top_k_and_min_score(folder: Path, capsys: pytest.CaptureFixture[str]):
         "text": "a b",
         "answers": [{"label": name, "score": pytest.approx(score)} for name, score in ordered],
     }
+    # The value of an option of the task is not taken for the model, whose task says that there is
+    # such an option.
+    assert run(capsys, "predict", "--top-k", 2, folder / "preset", "a b") == [answer]
+    assert run(capsys, "predict", "--json", "--top-k=2", folder / "preset", "a b") == [answer]
     (none,) = run(capsys, "predict", folder / "served" / "1", "a b", "--min-score", "0.999")
     assert none["label"] is None
     assert none["score"] == pytest.approx(ordered[0][1], abs=1e-5)
@@ -168,6 +172,8 @@ def test_texts_of_several_labels(tmp_path: Path, folder: Path, capsys: pytest.Ca
     ]
     message = run(capsys, *words, "--confusions", tmp_path / "a.png", code=1)
     assert "`--confusions` are of labels, one a record" in message
+    # Before anything is answered: there is not even a text.
+    (tmp_path / "test.jsonl").write_text("")
     message = run(capsys, *words, "--out-of-scope", folder / "outside.txt", code=1)
     assert "several labels or none here" in message
 

@@ -134,7 +134,7 @@ def test_all_formats_reach_the_same(kind: str, tokenizer: SpanBertTokenizer, tmp
         assert task.assess(records) == assessed.figures
         reports.append(task.report(assessed.answers, records).to_json())
         answers = task.given(assessed.answers, records)
-        assert [task.task_class.is_right(*of) for of in zip(answers, records, strict=True)] == right
+        assert [task.is_right(*of) for of in zip(answers, records, strict=True)] == right
     assert reports[0] == reports[1] == reports[2]
     # What people are told is what the verb answers.
     columns, _ = model.columns_of(records)

@@ -12,6 +12,7 @@ import spanbert_tf
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.litert import (
     NETWORK_FILE,
+    export_litert,
     export_litert_classifier,
     export_litert_encoder,
 )
@@ -99,6 +100,19 @@ def test_classifier_of_mixed_precision_is_exported_in_float32(
     export_litert_classifier(mixed, tmp_path / "mixed")
     assert mixed.backbone.compute_dtype == "bfloat16"
     assert_same(load_litert(tmp_path / "mixed").classify(TEXTS), classifier.classify(TEXTS))
+
+
+def test_what_is_quantized_in_another_dtype_is_refused(
+    tmp_path: Path, classifier: SpanBertTextClassifier
+):
+    mixed = with_policy(classifier, "mixed_bfloat16")
+    mixed.quantize("int8")
+    message = "quantized to int8 and computes in bfloat16, but LiteRT in float32: quantize a model"
+    with pytest.raises(ValueError, match=message):
+        export_litert(mixed, tmp_path / "mixed")
+    with pytest.raises(ValueError, match=message):
+        export_litert_encoder(mixed.backbone, mixed.preprocessor.tokenizer, tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -218,6 +218,111 @@ def test_both_decoders_join_alike(data: st.DataObject):
         np.testing.assert_allclose(np.array(flat[0]), np.array(flat[1]), rtol=1e-5)
 
 
+MENTIONS = {
+    # Unordered; of parts of words, with a space, nested, and of more pieces than are scored.
+    TEXTS[0]: [
+        (12, 15),
+        (0, 3),
+        (8, 10),
+        (3, 10),
+        (20, 23),
+        (16, 23),
+        (25, 28),
+        (34, 36),
+        (13, 14),
+    ],
+    "": [],
+    "x": [(0, 1)],
+    "she him it": [],
+    TEXTS[5]: [(0, 1), (10, 12), (2, 4)],
+}
+
+
+def test_mentions_that_are_given_are_linked_and_no_others(resolver: SpanBertCoreferenceResolver):
+    texts, mentions = list(MENTIONS), list(MENTIONS.values())
+    found = resolver.resolve(texts, mentions=mentions)
+    for text, of_text, answer in zip(texts, mentions, found, strict=True):
+        clusters = [[(one.start, one.end) for one in of.mentions] for of in answer]
+        assert sorted(one for cluster in clusters for one in cluster) == sorted(of_text)
+        assert {one.score for of in answer for one in of.mentions} <= {1.0}
+        assert clusters == links_by_hand(resolver, text, of_text)
+        assert_same([resolver.resolve(text, mentions=of_text)], [answer])
+    sizes = [len(of.mentions) for of in found[0]]
+    assert max(sizes) > 1 == min(sizes)
+    linked = resolver.resolve(texts, mentions=mentions, singletons=False)
+    assert spans_of(linked) == [[of for of in text if len(of) > 1] for text in spans_of(found)]
+    assert spans_of(resolver.resolve(texts, mentions=[[]] * len(texts))) == [[]] * len(texts)
+
+
+def links_by_hand(resolver: SpanBertCoreferenceResolver, text: str, mentions: list[Any]) -> Any:
+    """Clusters of mentions, each linked to the best of those before it, all being certain."""
+    if not mentions:
+        return []
+    rows = resolver.preprocessor.rows(tf.constant([text]))
+    features = resolver.preprocessor.pack(rows)
+    states = resolver(features, training=False)["link_states"]
+    pieces = list(zip(*(rows.places[name][0].numpy() for name in ("starts", "ends")), strict=True))
+    inside = {
+        span: [n for n, (a, b) in enumerate(pieces, 1) if a < span[1] and b > span[0]]
+        for span in mentions
+    }
+    ordered = sorted(mentions, key=lambda span: (inside[span][0], inside[span][-1]))
+    firsts, lasts = (
+        np.array([[inside[span][side] for span in ordered]], "int32") for side in (0, -1)
+    )
+    certain = np.full(firsts.shape, 1e9, "float32")
+    links = resolver.antecedents.links(states, features["token_ids"], firsts, lasts, certain)
+    clusters: list[list[tuple[int, int]]] = []
+    for at, span in enumerate(ordered):
+        before = np.array(links)[0, at, max(8 - at, 0) :]  # of a window of 8
+        if at and before.max() > 0.5:
+            antecedent = ordered[max(at - 8, 0) + int(before.argmax())]
+            next(of for of in clusters if antecedent in of).append(span)
+        else:
+            clusters.append([span])
+    return clusters
+
+
+def test_mentions_that_cannot_be_linked_are_refused(resolver: SpanBertCoreferenceResolver):
+    text = TEXTS[0]
+    for mentions, message in (
+        (
+            [(0, 3), (36, 40)],
+            r"`mentions`\[0\]\[1\] must have .* text of 37 characters.*\(36, 40\)",
+        ),
+        ([(0, 3), (5, 5)], r"`mentions`\[0\]\[1\] must have"),
+        ([3], r"`mentions`\[0\]\[0\] must have .* has 3"),
+        ([(0, "a")], r"`mentions`\[0\]\[0\] must have"),
+        ([(0, 3), (3, 4)], r"`mentions`\[0\]\[1\], \(3, 4\), has no word piece"),
+        ([(0, 3), (8, 10), (0, 4)], r"`mentions`\[0\]: \(0, 3\) and \(0, 4\) have the same word"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            resolver.resolve(text, mentions=mentions)
+    with pytest.raises(ValueError, match="has those of 1 texts, but there are 2"):
+        resolver.resolve([text, text], mentions=[[]])
+    short = SpanBertCoreferenceResolver(
+        resolver.backbone,
+        SpanBertCoreferenceResolverPreprocessor(resolver.preprocessor.tokenizer, 6),
+    )
+    with pytest.raises(
+        ValueError, match=r"\(4, 7\), has no word piece, or one past the 4 that are"
+    ):
+        short.resolve(text, mentions=[(4, 7)])
+
+
+def test_right_are_the_clusters_that_count(resolver: SpanBertCoreferenceResolver):
+    """Without singletons those of the data, which may have them, are neither missed nor wrong."""
+    record = CoreferenceText("ada ran. she hid. bo", (((0, 3), (9, 12)), ((18, 20),)))
+    answer = make_text(record.text, ["ada", "she"])
+    for singletons in (True, False):
+        other = SpanBertCoreferenceResolver(
+            resolver.backbone, resolver.preprocessor, singletons=singletons
+        )
+        assert other.is_right(answer, record) is not singletons
+        assert other.is_right(make_text(record.text, ["ada", "she"], ["bo"]), record)
+        assert not other.is_right(make_text(record.text, ["ada", "bo"]), record)
+
+
 def test_loss_is_that_of_numpy(resolver: SpanBertCoreferenceResolver):
     """Of all spans and of the known mentions' links, where all spans are candidates."""
     text, y = TEXTS[0][:11], [[[(0, 3), (8, 10)], [(4, 7)]]]
@@ -401,6 +506,12 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
         assert_same(task.resolve(TEXTS), expected)
         assert_same([task(TEXTS[0])], expected[:1])
         assert_same(task(TEXTS, singletons=False), resolver.resolve(TEXTS, singletons=False))
+        if name == "preset":
+            given = {"mentions": MENTIONS[TEXTS[0]]}
+            assert_same([task(TEXTS[0], **given)], [resolver.resolve(TEXTS[0], **given)])
+            continue
+        with pytest.raises(ValueError, match="`mentions` is for models in Keras, presets and"):
+            task.resolve(TEXTS[0], mentions=[(0, 3)])
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(TEXTS))
     for of_format in tensors:

@@ -29,6 +29,7 @@ from spanbert_tf.data.batching.labels import number_label_sets
 from spanbert_tf.data.readers.label_sets import encode_label_sets, label_strata
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tables import Example, class_names_of, read_examples
+from spanbert_tf.export.text_task import KerasTask
 from spanbert_tf.metrics.classification import (
     LABEL_SET_FIGURES,
     LabelSetF1Score,
@@ -363,3 +364,28 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert set(answer) == {"text", "labels", "probabilities"}
         above = {name for name, value in answer["probabilities"].items() if value >= 0.4}
         assert set(answer["labels"]) == above
+
+
+def test_texts_out_of_scope_are_refused_before_any_is_answered(monkeypatch: pytest.MonkeyPatch):
+    classifier = make_classifier()
+    records = [Example("so it is", None, ("sport",), 1)]
+
+    def encode(*_: Any) -> None:
+        raise AssertionError("something was answered")
+
+    monkeypatch.setattr(classifier, "encode", encode)
+    for task in (classifier, KerasTask(classifier)):
+        with pytest.raises(ValueError, match="several labels or none here"):
+            task.answer_records(records, out_of_scope=[["it"]])
+
+
+def test_what_is_tuned_in_the_model_is_told_by_its_task():
+    classifier = make_classifier(thresholds=1e-6)
+    task = KerasTask(classifier)
+    assert set(task("so").labels) == set(NAMES)
+    classifier.thresholds = (0.999, 0.999, 0.999)
+    assert task.decoder == classifier.decoder
+    record = Example("so", None, (), 1)
+    assessed = task.answer_records([record])
+    (told,) = task.given(assessed.answers, [record])
+    assert told.labels == task("so").labels == ()

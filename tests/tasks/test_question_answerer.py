@@ -410,6 +410,32 @@ def test_loss_is_the_mean_of_both_cross_entropies(answerer: SpanBertQuestionAnsw
     assert float(weighed) == pytest.approx(np.average(losses, weights=weights), rel=1e-5)
 
 
+def test_texts_that_are_counted_are_tokenized_once(
+    tokenizer: SpanBertTokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    """`fit` takes the rows that were counted, of the same texts; other texts have other rows."""
+    preprocessor = SpanBertQuestionAnswererPreprocessor(tokenizer, sequence_length=16, doc_stride=4)
+    answerer = SpanBertQuestionAnswerer(make_backbone(), preprocessor)
+    answerer.compile()
+    calls = []
+    make_rows = preprocessor.rows
+    monkeypatch.setattr(
+        preprocessor, "rows", lambda *columns: calls.append(columns) or make_rows(*columns)
+    )
+    columns, y = answerer.columns_of(make_questions(8))
+    for _ in range(2):
+        counted = answerer.rows_an_epoch(columns)
+        assert len(calls) == 1
+        answerer.fit(tuple(columns), y, epochs=1, batch_size=counted, verbose=0)
+        assert len(calls) == 1
+        answerer.fit(tuple(columns), y, epochs=1, batch_size=counted, verbose=0)
+        assert len(calls) == 2
+        calls.clear()
+    others, _ = answerer.columns_of(make_questions(4, seed=1))
+    answerer.rows_an_epoch(columns)
+    assert answerer.encode(others).num_records == 4
+
+
 def test_training_names_the_question_that_does_not_fit(
     tokenizer: SpanBertTokenizer, answerer: SpanBertQuestionAnswerer, tmp_path: Path
 ):

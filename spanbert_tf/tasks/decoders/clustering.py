@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from spanbert_tf.data.batching.texts import as_str
+from spanbert_tf.data.batching.turns import join_turns
 from spanbert_tf.data.readers.coreference import CoreferenceText
 from spanbert_tf.metrics.coreference import coreference_scores
 from spanbert_tf.metrics.reports import Report
+from spanbert_tf.models.answering import as_columns
 from spanbert_tf.tasks.decoders.coreference import (
     CandidateDecoder,
     Candidates,
@@ -30,7 +33,7 @@ Answer = Candidates | Joined
 
 
 class JoinsClusters:
-    """What `SpanBertCoreferenceResolver` makes of candidates; comes first among its bases.
+    """How `SpanBertCoreferenceResolver` is asked, and what it makes of candidates; its first base.
 
     Attributes:
         mention_threshold: Log odds from which a candidate is a mention.
@@ -41,6 +44,7 @@ class JoinsClusters:
     mention_threshold: float
     link_threshold: float
     singletons: bool
+    answer_texts: Callable[..., Any]
 
     @property
     def decoder(self) -> ClusterDecoder:
@@ -51,6 +55,58 @@ class JoinsClusters:
     def scored_decoder(self) -> CandidateDecoder:
         """Gives the candidates of each text, by which thresholds are set."""
         return CandidateDecoder()
+
+    def resolve(
+        self,
+        texts: Any,
+        singletons: bool | None = None,
+        batch_size: int | None = None,
+        mentions: Any = None,
+    ) -> Any:
+        """Finds what refers to the same in texts.
+
+            resolver.resolve("Ann met Bo. She gave him her book.")[0].mentions[0].text  # "Ann"
+            resolver.resolve([{"speaker": "Ann", "text": "I'm off."}, {"text": "Bye."}])
+            resolver.resolve("Ann met Bo. She left.", mentions=[(0, 3), (8, 10), (12, 15)])
+
+        Args:
+            texts: A string, or a list of strings, of any length.  In place of a string a
+                conversation, see `join_turns`: a list of turns.
+            singletons: Whether mentions that nothing else refers to are given, as clusters of one.
+                `None`: as the resolver was trained.
+            batch_size: Texts in a batch.  `None`: as many as have 8,192 tokens.
+            mentions: The mentions, where they are known: `(start, end)`, characters, as many as
+                there are; of several texts a list for each.  These and no others are linked, with
+                a score of 1.  SavedModels and models for LiteRT find their mentions themselves.
+
+        Returns:
+            For a string a `ResolvedText`: a list of `Cluster`, by their first mentions, that knows
+            its text and shows it in colours; for several a list of such.
+
+        Raises:
+            TypeError: A text is not a string.
+            ValueError: A turn is of another form; a mention is not within its text, has no word
+                piece or the same ones as another; or the model takes no mentions.
+        """
+        texts = join_turns(texts)
+        given = {"singletons": singletons, "mentions": mentions}
+        options = {name: value for name, value in given.items() if value is not None}
+        answers = self.answer_texts(texts, batch_size, **options)
+        columns, is_one = as_columns(texts)
+        resolved = [
+            ResolvedText.of_found(as_str(text), found)
+            for text, found in zip(columns[0], [answers] if is_one else answers, strict=True)
+        ]
+        return resolved[0] if is_one else resolved
+
+    def replace_pronouns(self, texts: Any) -> Any:
+        """Texts, as for `resolve`, with names in the place of their pronouns.
+
+        See `ResolvedText.replace_pronouns`.
+        """
+        resolved = self.resolve(texts, singletons=False)
+        is_one = isinstance(resolved, ResolvedText)
+        return resolved.replace_pronouns() if is_one else [of.replace_pronouns() for of in resolved]
 
     def given(
         self, answers: Sequence[Answer], records: Sequence[CoreferenceText]
@@ -89,11 +145,17 @@ class JoinsClusters:
             for cluster in record.clusters
         ]
 
-    @classmethod
-    def is_right(cls, answer: Sequence[Cluster], record: CoreferenceText) -> bool:
-        """Whether the clusters are those of the text, all of them and no others."""
-        found = {frozenset((one.start, one.end) for one in of.mentions) for of in answer}
-        return found == {frozenset(map(tuple, cluster)) for cluster in record.clusters}
+    def is_right(self, answer: Sequence[Cluster], record: CoreferenceText) -> bool:
+        """Whether the clusters are those of the text, all of them and no others.
+
+        Clusters of one mention count where they are given.
+        """
+        found = [[(one.start, one.end) for one in of.mentions] for of in answer]
+        return self._counting(found) == self._counting(record.clusters)
+
+    def _counting(self, clusters: Any) -> set[frozenset[Span]]:
+        singletons = self.decoder.singletons
+        return {frozenset(map(tuple, of)) for of in clusters if singletons or len(of) > 1}
 
     def tune(self, answers: Sequence[Candidates], records: Sequence[CoreferenceText]) -> None:
         """Sets both thresholds, see `best_thresholds`."""

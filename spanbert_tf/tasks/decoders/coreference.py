@@ -15,6 +15,7 @@ from spanbert_tf.features import ANTECEDENTS, LINK_SCORES, MENTION_SCORES, MENTI
 from spanbert_tf.layers.span_scoring import NEVER
 from spanbert_tf.models.decoding import Decoder
 
+CERTAIN = 1e6  # Log odds of a mention that is known.
 _FIELDS = {"start": -1, "end": -1, "cluster": -1, "score": -1.0, "link": -1.0}  # and past the last
 
 
@@ -73,6 +74,32 @@ class Candidates(NamedTuple):
             mention = FoundMention(start, end, float(chances[number]), float(links[number]))
             clusters.setdefault(int(roots[number]), []).append(mention)
         return list(clusters.values())
+
+
+class GivenMentions(NamedTuple):
+    """Joins mentions that are given, each of which is kept.
+
+    Attributes:
+        decoder: How they are joined.
+        spans: Of each text its mentions in their order, int `[m, 2]`, first character and the one
+            after the last.
+    """
+
+    decoder: "ClusterDecoder"
+    spans: Sequence[np.ndarray]
+
+    def answers(
+        self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
+    ) -> list[FoundClusters]:
+        """The clusters of each text, of the antecedents and links of its row."""
+        answers = []
+        for row, spans in enumerate(self.spans):
+            of_links = (decoded[of.name][row][: len(spans)] for of in (ANTECEDENTS, LINK_SCORES))
+            candidates = Candidates(spans, np.full(len(spans), CERTAIN), *of_links)
+            answers.append(
+                self.decoder.wanted(candidates.joined(CERTAIN, self.decoder.link_threshold))
+            )
+        return answers
 
 
 class Joined(NamedTuple):

@@ -90,8 +90,7 @@ class DecidesClasses:
         """The label, or the list of them."""
         return list(record.label) if isinstance(record.label, tuple) else record.label
 
-    @classmethod
-    def is_right(cls, answer: Any, record: Example) -> bool:
+    def is_right(self, answer: Any, record: Example) -> bool:
         """Whether the label is right; of several, whether all are and none is missing."""
         if isinstance(answer, LabelSet):
             return set(answer.labels) == set(label_sets_of([record])[0])
@@ -131,6 +130,14 @@ class DecidesClasses:
         """Whether classes exclude one another: else a text may have none of them anyway."""
         return head.get("activation") != "sigmoid"
 
+    def check_rejection(self) -> None:
+        """Refuses it where a text may have several classes, or none."""
+        if self.decoder.thresholds is not None:
+            raise ValueError(
+                "texts may have several labels or none here; only where classes exclude one "
+                "another are texts out of scope"
+            )
+
     def rejection(
         self, answers: Sequence[Prediction], outside: Sequence[Prediction]
     ) -> dict[str, float]:
@@ -139,11 +146,7 @@ class DecidesClasses:
         See `metrics.rejection.rejection_figures`; with a `min_score` also the parts of both that it
         rejects, `rejected_in_scope` and `rejected_out_of_scope`.
         """
-        if self.decoder.thresholds is not None:
-            raise ValueError(
-                "texts may have several labels or none here; only where classes exclude one "
-                "another are texts out of scope"
-            )
+        self.check_rejection()
         scores = _scores(answers), _scores(outside)
         figures = rejection_figures(*scores)
         if self.decoder.min_score is not None:

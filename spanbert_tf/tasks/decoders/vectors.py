@@ -203,8 +203,7 @@ class ComparesVectors:
         """The score, or the text that is to be found."""
         return record.score if record.score is not None else record.texts[:2][-1]
 
-    @classmethod
-    def is_right(cls, answer: Likeness, record: TextTuple) -> bool | None:
+    def is_right(self, answer: Likeness, record: TextTuple) -> bool | None:
         """Whether a pair's second text comes first; a score is neither right nor wrong."""
         return None if answer.rank is None else answer.rank == 1
 
