@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,6 @@ from spanbert_tf.data.batching.pipeline import BucketedBatches
 from spanbert_tf.data.batching.rows import Rows, concat_rows
 from spanbert_tf.data.batching.texts import TEXTS_A_CALL, list_of_strings
 from spanbert_tf.features import TOKEN_IDS, Feature
-from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.text_batches import TOKEN_BUDGET, Columns, text_columns
 
 # So many texts are one batch, padded to the longest; more are sorted by length, which takes some
@@ -168,13 +167,22 @@ def check_columns(columns: Sequence[Sequence[str]]) -> None:
         raise ValueError(f"expected as many texts in each column, but there are {sizes}.")
 
 
+class MakesAnswers(Protocol):
+    """What makes answers of what a network decided: a `Decoder`, for one."""
+
+    def answers(
+        self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
+    ) -> list[Any]:
+        """See `Decoder.answers`."""
+
+
 def answer_rows(
     rows: Rows,
     columns: Sequence[Sequence[str]],
     make_batches: Callable[[Rows], BucketedBatches],
     run: Callable[[Any], dict[str, np.ndarray]],
     decoded: Sequence[Feature],
-    decoder: Decoder,
+    decoder: MakesAnswers,
 ) -> list[Any]:
     """Answers for rows, in batches of like length.
 

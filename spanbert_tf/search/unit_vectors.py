@@ -38,7 +38,8 @@ def as_embedder(embedder: AnyEmbedder) -> Embedder:
         )
     from spanbert_tf.export.task_loading import load_embedder
 
-    return load_embedder(embedder)
+    loaded: Any = load_embedder(embedder)  # A task takes its methods on when it is loaded.
+    return loaded
 
 
 def encode(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
