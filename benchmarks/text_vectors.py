@@ -5,7 +5,7 @@
 Encoder of 6 layers x 384 with the MiniLM weights; as many texts of SST-2 (phrases), of the movie
 reviews and of the contexts of question answering, in random order, cut at 512 tokens.  End to end:
 tokenisation counts.  Ours puts texts of like length into batches of a token budget, as the tasks'
-`predict` does; in LiteRT too, by `load_litert(...).encode(texts)` after `export_litert_encoder`.
+`predict` does; in LiteRT too, by `load_litert(...).encode_text(texts)` after `export_litert_encoder`.
 Each peer has a process of its own:
 
 - transformers at its best: texts sorted by length, each batch padded to its longest, SDPA,
@@ -159,9 +159,9 @@ def make_sides(texts: list[str], default_texts: int, folder: Path) -> dict[str, 
         path = folder / weights
         spanbert_tf.export_litert_encoder(backbone, tokenizer, path, weights=weights)
         litert = spanbert_tf.load_litert(path)
-        run = without_result(lambda encoder=litert: encoder.encode(texts))
+        run = without_result(lambda encoder=litert: encoder.encode_text(texts))
         note = f"batches of {TOKEN_BUDGET_IN_LITERT} tokens"
-        sides[name] = Side(run, len(texts), note, litert.encode(texts))
+        sides[name] = Side(run, len(texts), note, litert.encode_text(texts))
 
     def peer(name: str, script: str, command: str, part: int, *options: str) -> None:
         texts_file = folder / f"{part}.json"

@@ -87,6 +87,7 @@ FILES = {
     **dict.fromkeys(("train.conll", "dev.conll"), CONLL),
     "train.tsv": RELATIONS,
     "pairs.tsv": "anchor\tpositive\n" + "".join(f"film {c}\tgood {c}\n" for c in LETTERS),
+    "translations.tsv": "source\ttarget\n" + "good film\tguter film\n" * 12,
     **dict.fromkeys(("train-v2.0.json", "dev-v2.0.json"), squad()),
     "asked.tsv": "question\tcontext\nWhere is Ada?\tAda lives in Oslo.\n",
     **dict.fromkeys(
