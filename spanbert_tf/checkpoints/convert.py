@@ -219,7 +219,7 @@ def write_hugging_face(
     behind = {token.content for token in tokenizer.added_tokens if not token.is_piece}
     own = [piece for piece in pieces if piece not in behind]
     (folder / VOCABULARY_FILE).write_bytes("".join(f"{p}\n" for p in own).encode())
-    settings = {
+    settings: dict[str, Any] = {
         **SPECIAL_TOKENS,
         "do_lower_case": tokenizer.lowercase,
         "model_max_length": backbone.max_sequence_length,
