@@ -310,8 +310,6 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
             for of_text, order in zip(mentions, orders, strict=True)
         ]
 
-        decoder: Any = GivenMentions(replace(self.decoder, **options), spans)
-
         def run(batch: Any) -> dict[str, np.ndarray]:
             links = self.run_in_graph("given", self._given_links, *batch)
             return {name: ops.convert_to_numpy(of) for name, of in links.items()}
@@ -322,7 +320,7 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
             lambda rows: self.batches_of(rows, batch_size),
             run,
             (ANTECEDENTS, LINK_SCORES),
-            decoder,
+            GivenMentions(replace(self.decoder, **options), spans),
         )
         return answers[0] if is_one else answers
 
