@@ -76,32 +76,6 @@ class Candidates(NamedTuple):
         return list(clusters.values())
 
 
-class GivenMentions(NamedTuple):
-    """Joins mentions that are given, each of which is kept.
-
-    Attributes:
-        decoder: How they are joined.
-        spans: Of each text its mentions in their order, int `[m, 2]`, first character and the one
-            after the last.
-    """
-
-    decoder: "ClusterDecoder"
-    spans: Sequence[np.ndarray]
-
-    def answers(
-        self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
-    ) -> list[FoundClusters]:
-        """The clusters of each text, of the antecedents and links of its row."""
-        answers = []
-        for row, spans in enumerate(self.spans):
-            of_links = (decoded[of.name][row][: len(spans)] for of in (ANTECEDENTS, LINK_SCORES))
-            candidates = Candidates(spans, np.full(len(spans), CERTAIN), *of_links)
-            answers.append(
-                self.decoder.wanted(candidates.joined(CERTAIN, self.decoder.link_threshold))
-            )
-        return answers
-
-
 class Joined(NamedTuple):
     """The clusters of a text, those of one mention among them, joined where the network ran."""
 
@@ -217,6 +191,32 @@ class ClusterDecoder(Decoder):
     def wanted(self, clusters: FoundClusters) -> FoundClusters:
         """Without those of one mention, unless these are given."""
         return [of for of in clusters if self.singletons or len(of) > 1]
+
+
+class GivenMentions(NamedTuple):
+    """Joins mentions that are given, each of which is kept.
+
+    Attributes:
+        decoder: How they are joined.
+        spans: Of each text its mentions in their order, int `[m, 2]`, first character and the one
+            after the last.
+    """
+
+    decoder: ClusterDecoder
+    spans: Sequence[np.ndarray]
+
+    def answers(
+        self, decoded: dict[str, Any], rows: Rows, columns: Sequence[Sequence[str]]
+    ) -> list[FoundClusters]:
+        """The clusters of each text, of the antecedents and links of its row."""
+        answers = []
+        for row, spans in enumerate(self.spans):
+            of_links = (decoded[of.name][row][: len(spans)] for of in (ANTECEDENTS, LINK_SCORES))
+            candidates = Candidates(spans, np.full(len(spans), CERTAIN), *of_links)
+            answers.append(
+                self.decoder.wanted(candidates.joined(CERTAIN, self.decoder.link_threshold))
+            )
+        return answers
 
 
 def _served(outputs: dict[str, np.ndarray]) -> list[FoundClusters]:
