@@ -5,7 +5,8 @@
 Encoder of 6 layers x 384 with the MiniLM weights; as many texts of SST-2 (phrases), of the movie
 reviews and of the contexts of question answering, in random order, cut at 512 tokens.  End to end:
 tokenisation counts.  Ours puts texts of like length into batches of a token budget, as the tasks'
-`predict` does; in LiteRT too, by `load_litert(...).encode_text(texts)` after `export_litert_encoder`.
+`predict` does; in LiteRT too, by `load_litert(...).encode_text(texts)` after
+`export_litert_encoder`.
 Each peer has a process of its own:
 
 - transformers at its best: texts sorted by length, each batch padded to its longest, SDPA,

@@ -48,7 +48,11 @@ LABEL_SETS = Feature("labels", "float32", "bc", None, "1 at the classes that a r
 VECTORS = Feature("vectors", "float32", "bH", None, "vector of each text")
 # Of records that are several texts: k of them.
 TEXT_NUMBERS = Feature(
-    "text_numbers", "int32", "bk", None, "a number for each text, the same for equal ones"
+    "text_numbers",
+    "int32",
+    "bn",
+    None,
+    "a number for each text and one for their topic, the same for equal ones",
 )
 SIMILARITIES = Feature("similarities", "float32", "b", None, "how alike two texts are, 0 to 1")
 TEACHER_VECTORS = Feature("teacher_vectors", "float32", "bkH", None, "another model's vectors")

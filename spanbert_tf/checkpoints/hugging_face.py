@@ -37,6 +37,7 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 # Of sentence-transformers: what its models are made of, and how many tokens of a text they read.
 MODULES_FILE = "modules.json"
 SENTENCES_FILE = "sentence_bert_config.json"
+PROMPTS_FILE = "config_sentence_transformers.json"
 PRESET_TASK_FILE = "task.json"  # Beside a preset's config.json, if it is that of a task.
 
 SPECIAL_TOKENS = {
@@ -49,6 +50,7 @@ SPECIAL_TOKENS = {
 _SMALL_FILES = [
     *(CONFIG_FILE, VOCABULARY_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE),
     *("added_tokens.json", "special_tokens_map.json", MODULES_FILE, SENTENCES_FILE),
+    PROMPTS_FILE,
 ]
 _SAFETENSORS_PATTERNS = ["model*.safetensors", f"{SAFETENSORS_FILE}.index.json"]
 _MODULE_PATTERNS = ["?_*/config.json", "?_*/model.safetensors"]

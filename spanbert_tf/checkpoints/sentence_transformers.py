@@ -18,6 +18,7 @@ from spanbert_tf.checkpoints.convert import load_hugging_face, write_hugging_fac
 from spanbert_tf.checkpoints.hugging_face import (
     CONFIG_FILE,
     MODULES_FILE,
+    PROMPTS_FILE,
     SAFETENSORS_FILE,
     SENTENCES_FILE,
 )
@@ -27,6 +28,7 @@ from spanbert_tf.foreign_files import (
     Schema,
     check,
     check_finite,
+    flag,
     integer,
     or_null,
     read_json,
@@ -40,7 +42,8 @@ from spanbert_tf.tasks.text_embedder import (
 )
 
 _MODULE: Schema = {"path": text(required=True), "type": text(required=True)}
-_SENTENCES: Schema = {"max_seq_length": or_null(integer(3))}
+_SENTENCES: Schema = {"max_seq_length": or_null(integer(3)), "do_lower_case": or_null(flag())}
+_PROMPTS: Schema = {"default_prompt_name": or_null(text())}
 _PREFIX = "sentence_transformers.models."
 # Modes of pooling: their names in new versions and in old ones, and ours.
 _POOLINGS = {
@@ -76,8 +79,19 @@ def load_sentence_transformers(
     backbone, tokenizer = load_hugging_face(folder, dtype)
     length = backbone.max_sequence_length
     if (folder / SENTENCES_FILE).is_file():
-        found = read_json(folder / SENTENCES_FILE, _SENTENCES).get("max_seq_length")
-        length = min(found or length, length)
+        settings = read_json(folder / SENTENCES_FILE, _SENTENCES)
+        length = min(settings.get("max_seq_length") or length, length)
+        if settings.get("do_lower_case") and not tokenizer.lowercase:
+            raise CheckpointError(
+                f"{folder / SENTENCES_FILE}: expected no do_lower_case over a cased tokenizer"
+            )
+    if (folder / PROMPTS_FILE).is_file():
+        prompt = read_json(folder / PROMPTS_FILE, _PROMPTS).get("default_prompt_name")
+        if prompt is not None:
+            raise CheckpointError(
+                f"{folder / PROMPTS_FILE}: expected no default_prompt_name, got {prompt!r}, which "
+                "is not put before texts here"
+            )
     if dense is not None and dense[0].shape[0] != backbone.hidden_dim:
         raise CheckpointError(
             f"{kinds['Dense']}: expected {backbone.hidden_dim} numbers in, the encoder's width, "

@@ -20,12 +20,14 @@ def ranking_losses(vectors: Any, numbers: Any, temperature: float, symmetric: bo
 
     Multiple negatives ranking (Henderson et al., 2017), which is InfoNCE (van den Oord et al.,
     2018) with the batch for negatives: the logit of a candidate is its cosine through the
-    temperature.  Texts that are equal to a record's own are no negatives of it.
+    temperature.  No negatives of a record are texts that are equal to its own, and the second texts
+    of what has its first text or its topic.
 
     Args:
         vectors: float32 `[k, b, d]`, of length 1: of the first texts, the second ones, and, if k is
             above 2, of texts that are negatives, above all to the first text of their record.
-        numbers: int `[b, k]`, a number for each text, the same where they are equal.
+        numbers: int `[b, k + 1]`, a number for each text and one for the record's topic, the same
+            where they are equal.
         temperature: What cosines are divided by.
         symmetric: Whether the first texts are also to be found among themselves by the second ones;
             the loss is the mean of both.
@@ -36,17 +38,25 @@ def ranking_losses(vectors: Any, numbers: Any, temperature: float, symmetric: bo
     losses = _ranking_losses(vectors, numbers, temperature)
     if not symmetric:
         return losses
-    turned = ops.stack([vectors[1], vectors[0]]), ops.flip(numbers[:, :2], axis=1)
-    backwards = _ranking_losses(*turned, temperature)
+    turned = ops.concatenate([ops.flip(numbers[:, :2], axis=1), numbers[:, -1:]], axis=1)
+    backwards = _ranking_losses(ops.stack([vectors[1], vectors[0]]), turned, temperature)
     return (losses + backwards) / 2
 
 
 def _ranking_losses(vectors: Any, numbers: Any, temperature: float) -> Any:
     first, second = vectors[0], vectors[1]
     candidates = ops.reshape(vectors[1:], (-1, vectors.shape[-1]))
-    of_candidates = ops.reshape(ops.transpose(numbers[:, 1:]), (1, -1))
-    is_equal = ops.logical_or(
-        ops.equal(of_candidates, numbers[:, :1]), ops.equal(of_candidates, numbers[:, 1:2])
+    texts, topics = numbers[:, :-1], numbers[:, -1]
+    # Negatives of their own are there to be told from their record's first text and topic.
+    none = ops.full_like(ops.reshape(texts[:, 2:], (-1,)), -1)
+    of_candidates = ops.reshape(ops.transpose(texts[:, 1:]), (1, -1))
+    firsts_of_candidates = ops.concatenate([texts[:, 0], none])[None]
+    topics_of_candidates = ops.concatenate([topics, none])[None]
+    is_equal = (
+        ops.equal(of_candidates, texts[:, :1])
+        | ops.equal(of_candidates, texts[:, 1:2])
+        | ops.equal(firsts_of_candidates, texts[:, :1])
+        | ops.equal(topics_of_candidates, topics[:, None])
     )
     places = ops.arange(ops.shape(candidates)[0])
     is_own = ops.equal(places[None, :], ops.arange(ops.shape(first)[0])[:, None])

@@ -23,6 +23,8 @@ def cached_step(model: Any, data: Any, part: int) -> dict[str, Any]:
     Returns:
         The metrics by name, as `keras.Model.train_step` gives them.
     """
+    if model.losses or len(model.metrics) > 1:
+        raise ValueError("`micro_batch_size` takes neither regularizers nor metrics of `compile`.")
     x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
     loss, gradients = cached_gradients(
         model,
@@ -63,6 +65,7 @@ def cached_gradients(
     """
     rows = tf.shape(tf.nest.flatten(features)[0])[0]
     parts = -(-rows // part)
+    part = -(-rows // parts)  # As even as can be.
     # Parts of one shape: what the last one lacks are copies of a row, which have no say in a loss.
     places = tf.range(parts * part)
     places = tf.reshape(tf.where(places < rows, places, 0), [parts, part])

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+_MOST = 16  # Those that were used last are kept: what is drawn by a seed has a graph for each.
+
 
 class Graphs:
     """Functions as graphs for any shapes, each by a key that has all it takes for constant.
@@ -28,11 +30,14 @@ class Graphs:
             variables: Those that it reads.
             *arguments: Tensors, or dictionaries of them.
         """
-        known, graph = self._known.get(key, ((), None))
+        known, graph = self._known.pop(key, ((), None))
         if len(known) != len(variables) or any(map(operator.is_not, known, variables)):
             specs = tf.nest.map_structure(
                 lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), arguments
             )
             graph = tf.function(function, input_signature=specs, autograph=False)
-            self._known[key] = (variables, graph)
+            known = variables
+        self._known[key] = (known, graph)  # The last one now.
+        if len(self._known) > _MOST:
+            del self._known[next(iter(self._known))]
         return graph(*arguments)

@@ -1,6 +1,6 @@
 """Training and prediction on texts in memory, in batches of like length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -332,15 +332,14 @@ def split_texts(
     def part_of(values: Any, of: slice) -> Any:
         if values is None:
             return None
+        if isinstance(values, Mapping):
+            return {name: part_of(each, of) for name, each in values.items()}
         return values[of] if isinstance(values, list) else np.asarray(values)[of]
 
+    given = (y, sample_weight)
     return (
-        ([column[kept] for column in columns], part_of(y, kept), part_of(sample_weight, kept)),
-        (
-            tuple(column[parted] for column in columns),
-            part_of(y, parted),
-            part_of(sample_weight, parted),
-        ),
+        ([column[kept] for column in columns], *(part_of(each, kept) for each in given)),
+        (tuple(column[parted] for column in columns), *(part_of(each, parted) for each in given)),
     )
 
 

@@ -301,6 +301,8 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
         if mentions is None:
             return super().answer_texts(x, batch_size, **options)
         columns, is_one = self.columns_asked(x)
+        if not columns[0] and not mentions:
+            return []
         mentions = [mentions] if is_one else mentions
         rows = self.encode(columns)
         tokens = given_mention_tokens(rows, mentions, columns[0], self.preprocessor.most_pieces)

@@ -157,8 +157,8 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         float32 `[b, d]`, of length 1.
 
     Raises:
-        ValueError: `pooling` is unknown, one of `dimensions` is more than d, or backbone and
-            preprocessor do not fit each other.
+        ValueError: `pooling` is unknown, one of `dimensions` is more than d, there is a
+            `micro_batch_size` under another backend, or backbone and preprocessor do not fit.
     """
 
     backbone_cls = SpanBertBackbone
@@ -204,6 +204,8 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
                 f"`dimensions` must be {self.width} at most, the numbers of a vector, but are "
                 f"{self.dimensions}."
             )
+        if micro_batch_size is not None and keras.config.backend() != "tensorflow":
+            raise ValueError("`micro_batch_size` is for TensorFlow's backend alone.")
         inputs = backbone.input
         x = backbone.pooled_states(inputs, pooling)
         x = keras.layers.Dropout(dropout, dtype="float32", name="pooled_dropout")(x)
@@ -294,11 +296,11 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
             loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-9)
         return loss + ops.sum(self.losses) if self.losses else loss
 
-    def train_step(self, data: Any) -> Any:
-        """A step of training; with `micro_batch_size` see `cached_step`."""
+    def train_step(self, *args: Any) -> Any:
+        """A step of training, as the backend's trainer has it; see also `cached_step`."""
         if self.micro_batch_size is None:
-            return super().train_step(data)
-        return cached_step(self, data, self.micro_batch_size)
+            return super().train_step(*args)
+        return cached_step(self, args[0], self.micro_batch_size)
 
     def predict(self, x: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         if isinstance(x, tuple) and len(x) > 1:

@@ -252,6 +252,9 @@ def test_mentions_that_are_given_are_linked_and_no_others(resolver: SpanBertCore
     assert spans_of(linked) == [[of for of in text if len(of) > 1] for text in spans_of(found)]
     assert spans_of(linked) != spans_of(found)
     assert spans_of(resolver.resolve(texts, mentions=[[]] * len(texts))) == [[]] * len(texts)
+    assert resolver.resolve([], mentions=[]) == []
+    (alone,) = resolver.resolve("x ", mentions=[(0, 2)])  # White space at the end cuts nothing.
+    assert [(one.start, one.end) for one in alone.mentions] == [(0, 2)]
 
 
 def links_by_hand(resolver: SpanBertCoreferenceResolver, text: str, mentions: list[Any]) -> Any:

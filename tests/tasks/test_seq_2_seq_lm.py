@@ -235,6 +235,7 @@ def test_spacing_in_python_and_in_the_graph():
     texts = {
         "a man ' s hat , a T - Shirt ( 3 . 5 ) ! [SEP]": "a man's hat, a T-Shirt (3.5)!",
         "##chen man ##chen … [SEP]": "chen manchen…",
+        "3 . 5 . 3 , 3 [SEP]": "3.5.3,3",
         "中 文 a 中 , 3 [SEP]": "中文a中, 3",
         "## a ' man [SEP]": "## a ' man",
         "[SEP]": "",

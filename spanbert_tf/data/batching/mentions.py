@@ -46,9 +46,9 @@ def mention_tokens(
     found: list[np.ndarray] = []
     left_out = {"too wide": 0, "cut or without a piece": 0, "there twice": 0}
     for row, (clusters, text) in enumerate(zip(y, texts, strict=True)):
-        of_row = slice(splits[row], min(splits[row + 1], splits[row] + most_pieces))
+        of_row = slice(*splits[row : row + 2])
         spans = _checked(f"`y`[{row}]", clusters, len(as_str(text)))
-        tokens, is_cut = _tokens_of(spans, starts[of_row], ends[of_row])
+        tokens, is_cut = _tokens_of(spans, starts[of_row], ends[of_row], most_pieces)
         is_wide = ~is_cut & (tokens[:, 1] - tokens[:, 0] >= max_length)
         tokens = tokens[~is_cut & ~is_wide]
         kept = tokens[np.unique(tokens[:, :2], axis=0, return_index=True)[1]]
@@ -88,9 +88,9 @@ def given_mention_tokens(
     splits = rows.places["starts"].row_splits.numpy()
     found = []
     for row, (of_text, text) in enumerate(zip(mentions, texts, strict=True)):
-        of_row = slice(splits[row], min(splits[row + 1], splits[row] + most_pieces))
+        of_row = slice(*splits[row : row + 2])
         spans = _checked(f"`mentions`[{row}]", [[one] for one in of_text], len(as_str(text)))
-        tokens, is_cut = _tokens_of(spans, starts[of_row], ends[of_row])
+        tokens, is_cut = _tokens_of(spans, starts[of_row], ends[of_row], most_pieces)
         for number in np.flatnonzero(is_cut):
             raise ValueError(
                 f"`mentions`[{row}][{number}], {tuple(of_text[number])}, has no word piece, or one "
@@ -105,7 +105,7 @@ def given_mention_tokens(
 
 
 def _tokens_of(
-    spans: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    spans: np.ndarray, starts: np.ndarray, ends: np.ndarray, most_pieces: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """First token, last token and number of spans, int `[m, 3]`, and which are not all there.
 
@@ -113,10 +113,11 @@ def _tokens_of(
         spans: int `[m, 3]`, first character, character after the last, and a number.
         starts: int `[p]`, first character of each piece.
         ends: int `[p]`, the one after its last.
+        most_pieces: How many of them are read.
     """
     first = np.searchsorted(ends, spans[:, 0], "right")
     last = np.searchsorted(starts, spans[:, 1], "left") - 1
-    is_cut = (last < first) | (spans[:, 1] > ends.max(initial=0))
+    is_cut = (last < first) | (last >= most_pieces)
     return np.stack([first + 1, last + 1, spans[:, 2]], axis=1), is_cut
 
 

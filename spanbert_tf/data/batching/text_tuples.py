@@ -77,8 +77,8 @@ def targets_of_tuples(
         width: Numbers of a vector, d.
 
     Returns:
-        Numbers that are the same for equal texts, int32 `[n, k]`; scores, float32 `[n]`; or vectors
-        and, where k is above 1, numbers.
+        Numbers of texts and of their topic, the same for equal ones, int32 `[n, k + 1]`; scores,
+        float32 `[n]`; or vectors and, where k is above 1, numbers.
 
     Raises:
         ValueError: `y` is none of these, or not of so many records.
@@ -86,7 +86,7 @@ def targets_of_tuples(
     count, texts = len(columns[0]), len(columns)
     topics = [""] * count
     if isinstance(y, Mapping):
-        y, topics = y["vectors"], y["topics"]
+        y, topics = y["vectors"], y.get("topics", topics)
     y = np.asarray(y)
     if y.dtype.kind not in "biuf":
         if y.shape != (count,):
@@ -139,16 +139,13 @@ def check_width(where: str, vectors: np.ndarray, width: int) -> None:
 
 
 def _numbers_of_texts(columns: Sequence[Sequence[str]], topics: Sequence[str]) -> tf.Tensor:
-    """Numbers texts, the same where they are equal or of one topic: int32 `[n, k]`.
+    """Numbers texts and topics, the same where they are equal: int32 `[n, k + 1]`.
 
-    Negatives of their own are of no topic, as they are there to be told from the others.
+    A record without a topic has one of its own.
     """
     known: dict[Any, int] = {}
     numbers = [
-        [
-            known.setdefault((topic,) if topic and place < 2 else as_str(text), len(known))
-            for place, text in enumerate(texts)
-        ]
-        for *texts, topic in zip(*columns, topics, strict=True)
+        [known.setdefault(of, len(known)) for of in (*map(as_str, texts), (topic or row,))]
+        for row, (*texts, topic) in enumerate(zip(*columns, topics, strict=True))
     ]
     return tf.constant(numbers, tf.int32)

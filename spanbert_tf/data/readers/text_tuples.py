@@ -106,10 +106,14 @@ def read_text_tuples(
     names = find_columns(path, records, columns, USUAL_COLUMNS, optional)
     score_name = names.pop("score")
     if names["negative"] and score_name:
-        raise DataError(
-            f"{path}: there are negatives ({quote(names['negative'])}) and scores "
-            f"({quote(score_name)}); expected one of the two."
-        )
+        if bool(negative_column) == bool(score_column):
+            raise DataError(
+                f"{path}: there are negatives ({quote(names['negative'])}) and scores "
+                f"({quote(score_name)}); expected one of the two: name it as `negative_column` or "
+                "`score_column`."
+            )
+        names["negative"] = names["negative"] if negative_column else None
+        score_name = score_name if score_column else None
     if names["pair"] is None and (names["negative"] or score_name):
         found = quote(names["negative"] or score_name)
         raise DataError(

@@ -18,10 +18,11 @@ from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.tokenization.normalization import CONTINUATION, SPECIAL_TOKENS
 
 _EAST_ASIAN = "[\u3000-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
+_NUMBERS = (r"(\d) ([.,:]) (\d)", r"\1\2\3")  # 3.5, 1,000, 9:30
 # Word pieces do not tell where punctuation has spaces.  Patterns and replacements, in this order,
 # that Python's `re` (with `re.ASCII`) and RE2 take alike; no two matches of one may overlap.
 _SPACING = (
-    (r"(\d) ([.,:]) (\d)", r"\1\2\3"),  # 3.5, 1,000, 9:30
+    *(_NUMBERS, _NUMBERS),  # Of 1.5.2024 the second match begins with the end of the first.
     (r" ([.,!?;:%)\]}…])", r"\1"),
     (r"([(\[{]) ", r"\1"),
     (r" - ", "-"),

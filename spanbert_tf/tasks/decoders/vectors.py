@@ -209,7 +209,6 @@ class ComparesVectors:
 
 
 def _as_vectors(side: Any, embedder: Any) -> np.ndarray:
-    is_text = isinstance(side, str | bytes) or (
-        not hasattr(side, "dtype") and all(isinstance(one, str | bytes) for one in side)
-    )
+    items = np.asarray(side, object).ravel() if hasattr(side, "__array__") else side
+    is_text = isinstance(side, str | bytes) or all(isinstance(one, str | bytes) for one in items)
     return embedder.encode_text(side) if is_text else unit_rows(side)
