@@ -31,7 +31,8 @@ class Graphs:
             *arguments: Tensors, or dictionaries of them.
         """
         known, graph = self._known.pop(key, ((), None))
-        if len(known) != len(variables) or any(map(operator.is_not, known, variables)):
+        is_new = graph is None or len(known) != len(variables)
+        if is_new or any(map(operator.is_not, known, variables)):
             specs = tf.nest.map_structure(
                 lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), arguments
             )
