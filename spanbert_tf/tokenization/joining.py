@@ -5,7 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from spanbert_tf.tokenization.normalization import CONTINUATION
+from spanbert_tf.tokenization.normalization import CONTINUATION, continues_word
+
+
+def spaced(piece: str) -> str:
+    """A piece as it goes on a text: with a space before it where a word begins."""
+    return piece.removeprefix(CONTINUATION) if continues_word(piece) else f" {piece}"
 
 
 class PieceJoiner:
@@ -18,14 +23,8 @@ class PieceJoiner:
 
     def __init__(self, pieces: Sequence[str], padding_id: int) -> None:
         self._padding_id = padding_id
-        joined = [
-            piece.removeprefix(CONTINUATION)
-            if piece.startswith(CONTINUATION) and piece != CONTINUATION
-            else f" {piece}"
-            for piece in pieces
-        ]
         with tf.init_scope(), tf.device("cpu"):
-            self._spaced_pieces = tf.constant(joined)
+            self._spaced_pieces = tf.constant([*map(spaced, pieces)])
             self._whole_pieces = tf.constant(pieces)
 
     def join(self, ids: tf.RaggedTensor) -> Any:

@@ -115,6 +115,11 @@ _TEXT_OP_IDEOGRAPHS = range(0x2B820, 0x2B920)
 _CASED_OR_COMPOSED = (range(0x80, 0x1F000), range(0x2F800, 0x2FA20))
 
 
+def continues_word(piece: str) -> bool:
+    """Whether a piece goes on with the word of the one before it; `##` alone is two characters."""
+    return piece.startswith(CONTINUATION) and piece != CONTINUATION
+
+
 def _code_points(ranges: str) -> frozenset[int]:
     """`"41-43 5A"` -> `{0x41, 0x42, 0x43, 0x5A}`."""
     bounds = (item.partition("-") for item in ranges.split())

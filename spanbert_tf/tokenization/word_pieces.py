@@ -19,10 +19,10 @@ from spanbert_tf.tokenization.added_tokens import (
     row_of_value,
 )
 from spanbert_tf.tokenization.normalization import (
-    CONTINUATION,
     MAX_CHARACTERS_PER_WORD,
     SPECIAL_CHARACTERS,
     compile_models,
+    continues_word,
 )
 
 # The word piece op limits words by bytes: within the first limit all words are right, and every
@@ -76,7 +76,7 @@ class WordPieceSplitter:
     ) -> None:
         ids = {piece: number for number, piece in enumerate(vocabulary)}
         no_pieces = {token.content for token in added_tokens if not token.is_piece}
-        inner = [piece.startswith(CONTINUATION) and piece != CONTINUATION for piece in vocabulary]
+        inner = [continues_word(piece) for piece in vocabulary]
         self._unknown_id = ids["[UNK]"]
         self._whole: WholeTokens | None = None
         self._ids: tf.Tensor | None = None

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from spanbert_tf.tokenization.normalization import CONTINUATION
+from spanbert_tf.tokenization.normalization import continues_word
 
 
 def cut_blocks(
@@ -49,7 +49,4 @@ def cut_blocks(
 
 def starts_word(vocabulary: Sequence[str]) -> np.ndarray:
     """Tells which pieces of a vocabulary begin a word: bool `[v]`, special tokens among them."""
-    return np.array(
-        [not piece.startswith(CONTINUATION) or piece == CONTINUATION for piece in vocabulary],
-        np.bool_,
-    )
+    return np.array([not continues_word(piece) for piece in vocabulary], np.bool_)

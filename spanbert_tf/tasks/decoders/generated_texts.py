@@ -15,7 +15,8 @@ from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES
 from spanbert_tf.layers.next_pieces import NEVER, Search
 from spanbert_tf.models.decoding import Decoder
-from spanbert_tf.tokenization.normalization import CONTINUATION, SPECIAL_TOKENS
+from spanbert_tf.tokenization.joining import spaced
+from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
 
 _EAST_ASIAN = "[\u3000-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
 _NUMBERS = (r"(\d) ([.,:]) (\d)", r"\1\2\3")  # 3.5, 1,000, 9:30
@@ -116,14 +117,7 @@ class TextWriter(Search, Decoder):
 
     def _spaced(self) -> list[str]:
         """Pieces with what stands before them; nothing for special tokens."""
-        return [
-            ""
-            if piece in SPECIAL_TOKENS
-            else piece.removeprefix(CONTINUATION)
-            if piece.startswith(CONTINUATION) and piece != CONTINUATION
-            else f" {piece}"
-            for piece in self.vocabulary
-        ]
+        return ["" if piece in SPECIAL_TOKENS else spaced(piece) for piece in self.vocabulary]
 
 
 def _as_written(text: str) -> str:
