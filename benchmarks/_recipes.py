@@ -1,7 +1,10 @@
 """What the benchmarks of fine-tuning share: batches for PyTorch, and each side at its best rate."""
 
-from argparse import Namespace
+import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +22,47 @@ def shuffled_batches(
     return [batches[at] for at in generator.permutation(len(batches))]
 
 
+def add_resume(parser: ArgumentParser) -> None:
+    """Adds the option whose value `Runs` takes."""
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="keeps there what single trainings gave, for the same command to go on with",
+    )
+
+
+class Runs:
+    """What single trainings gave, so that hours of them can be stopped and gone on with.
+
+    Args:
+        path: A file of JSON lines, which is made.  `None`: nothing is kept.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+        if path is not None and path.exists():
+            lines = map(json.loads, path.read_text("utf-8").splitlines())
+            self._known = {line["run"]: line["result"] for line in lines}
+            print(f"{len(self._known)} trainings are of an earlier start, see {path}", flush=True)
+
+    def __call__(self, run: str, train: Callable[[], Any]) -> Any:
+        """Trains, unless an earlier start has.
+
+        Args:
+            run: What tells the training from all others of the command.
+            train: Gives its result, which JSON can hold.
+        """
+        if run not in self._known:
+            self._known[run] = train()
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"run": run, "result": self._known[run]}) + "\n")
+        return self._known[run]
+
+
 def compare(
     name: str, sides: dict[str, Train], arguments: Namespace
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -27,13 +71,19 @@ def compare(
     Args:
         name: What is trained on.
         sides: The sides.
-        arguments: `rates` to choose from, and how many `seeds`.
+        arguments: `rates` to choose from, how many `seeds`, and `resume` of `add_resume`.
 
     Returns:
         F1 `[seeds]` and seconds `[seeds]` of each.
     """
     figures, seconds = {}, {}
-    for side, run in sides.items():
+    runs_of_all = Runs(arguments.resume)
+    for side, train in sides.items():
+
+        def run(rate: float, seed: int, side: str = side, train: Train = train) -> Any:
+            key = f"{name}, {side}, {rate:.0e}, seed {seed}"
+            return runs_of_all(key, lambda: train(rate, seed))
+
         by_rate = {rate: run(rate, 0) for rate in arguments.rates}
         tried = ", ".join(f"{rate:.0e}: {f1:.4f}" for rate, (f1, _) in by_rate.items())
         best = max(by_rate, key=lambda rate: by_rate[rate][0])

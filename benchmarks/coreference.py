@@ -26,11 +26,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _peers import Peer, peers_python
+from _recipes import Runs, add_resume
 from _support import (
     MINILM,
     Goal,
@@ -62,8 +64,12 @@ FLAT_GOAL, R2_GOAL, KB_GOAL = 1.15, 0.99, 40.0
 
 
 def read(*names: str, part: str) -> list[CoreferenceText]:
-    """Documents of data sets, such as `litbank` and `gum/gum`."""
-    return [text for name in names for text in read_coreference(data_folder() / name / part)]
+    """Documents of data sets, such as `litbank` and `gum/gum`.
+
+    OntoGUM has a few mentions that are in two clusters.
+    """
+    folders = [data_folder() / name / part for name in names]
+    return read_coreference(folders, repair_clusters=True)
 
 
 def train(
@@ -94,10 +100,15 @@ def compare_encoders(arguments: argparse.Namespace) -> list[Goal]:
     """LitBank, from both encoders."""
     records, dev = read("litbank", part="train"), read("litbank", part="dev")
     figures: dict[str, list[dict[str, float]]] = {}
+    runs_of_all = Runs(arguments.resume)
+
+    def run(side: str, seed: int) -> tuple[dict[str, float], float]:
+        model, seconds = train(records, side, seed, arguments)
+        return model.assess(dev), seconds
+
     for side in (OURS, MINILM):
         for seed in range(arguments.seeds):
-            model, seconds = train(records, side, seed, arguments)
-            found = model.assess(dev)
+            found, seconds = runs_of_all(f"{side}, seed {seed}", partial(run, side, seed))
             figures.setdefault(side, []).append(found)
             row = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
             print(f"litbank {side:<7} seed {seed}: {row}, {seconds:.0f} s", flush=True)
@@ -122,32 +133,42 @@ def compare_training(arguments: argparse.Namespace) -> list[Goal]:
         "OntoGUM": read("gum/ontogum", part="train"),
     }
     tests = {name: read(name, part="dev") for name in ("litbank", "gum/gum", "gum/ontogum")}
-    onto, goals = {}, []
-    for name, records in trainings.items():
+
+    def run(records: list[CoreferenceText]) -> dict[str, Any]:
         model, seconds = train(records, OURS, 0, arguments)
-        print(f"{name}: {len(records)} documents, {seconds:.0f} s")
+        rows = []
         for test, texts in tests.items():
             genres = sorted({text.genre for text in texts})
-            for genre in [None, *(genres if len(genres) > 1 else [])]:
-                part = [text for text in texts if genre in (None, text.genre)]
-                figures = model.assess(part)
-                both = figures["conll_f1"], figures["conll_f1_without_singletons"]
-                print(
-                    f"  {test:<12} {genre or 'all':<14} {len(part):3} documents, CoNLL F1 "
-                    f"{both[0]:.4f}, without singletons {both[1]:.4f}, mentions "
-                    f"{figures['mentions_f1']:.4f}",
-                    flush=True,
-                )
-                if test == "gum/ontogum" and genre is None:
-                    onto[name] = both[1]
+            for genre in ["all", *(genres if len(genres) > 1 else [])]:
+                part = [text for text in texts if genre in ("all", text.genre)]
+                rows.append((test, genre, len(part), model.assess(part)))
+        return {"seconds": seconds, "rows": rows, "gap": gap_figures(model)}
+
+    runs, onto, goals = Runs(arguments.resume), {}, []
+    for name, records in trainings.items():
+        found = runs(name, partial(run, records))
+        print(f"{name}: {len(records)} documents, {found['seconds']:.0f} s")
+        for test, genre, count, figures in found["rows"]:
+            both = figures["conll_f1"], figures["conll_f1_without_singletons"]
+            print(
+                f"  {test:<12} {genre:<14} {count:3} documents, CoNLL F1 {both[0]:.4f}, without "
+                f"singletons {both[1]:.4f}, mentions {figures['mentions_f1']:.4f}",
+                flush=True,
+            )
+            if (test, genre) == ("gum/ontogum", "all"):
+                onto[name] = both[1]
+        gap = found["gap"]
+        print("  GAP development:", ", ".join(f"{key} {of:.4f}" for key, of in gap.items()))
         if name == "LitBank and GUM":
-            goals += gap_goals(model)
+            ratio = "GAP development, F1 of feminine to masculine"
+            goals.append(Goal("GAP development, F1", gap["f1"], GAP_GOAL, "{:.4f}"))
+            goals.append(Goal(ratio, gap["bias"], GAP_RATIO_GOAL))
     gain = max(onto["LitBank and GUM"], onto["OntoGUM"]) - onto["LitBank"]
     claim = "OntoGUM dev, conll_f1 of general training less that of LitBank alone"
     return [Goal(claim, gain, GENERAL_GOAL, "{:+.4f}"), *goals]
 
 
-def gap_goals(model: Any) -> list[Goal]:
+def gap_figures(model: Any) -> dict[str, float]:
     """GAP development, by clusters of the whole text."""
     from spanbert_tf.data.readers.gap import read_gap
     from spanbert_tf.metrics.gap import gap_scores
@@ -158,12 +179,7 @@ def gap_goals(model: Any) -> list[Goal]:
         [[(mention.start, mention.end) for mention in cluster.mentions] for cluster in text]
         for text in resolved
     ]
-    figures = gap_scores(clusters, examples)
-    print("GAP development:", ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-    return [
-        Goal("GAP development, F1", figures["f1"], GAP_GOAL, "{:.4f}"),
-        Goal("GAP development, F1 of feminine to masculine", figures["bias"], GAP_RATIO_GOAL),
-    ]
+    return gap_scores(clusters, examples)
 
 
 def a_resolver() -> Any:
@@ -284,6 +300,7 @@ def main() -> int:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    add_resume(parser)
     arguments = parser.parse_args()
     if arguments.one:
         one_length(arguments.one)

@@ -17,17 +17,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from _recipes import shuffled_batches
+from _recipes import Runs, add_resume, shuffled_batches
 from _support import Goal, data_folder, machine, report_goals
 
 from spanbert_tf.handles import bundled_minilm, default_encoder
 from spanbert_tf.tasks import task_class
-from spanbert_tf.training import FineTuned, finetune
+from spanbert_tf.training import finetune
 
 # Task, training file, test file; without one a tenth of the first is held out.
 SETS = {
@@ -56,8 +57,8 @@ def read(name: str, rows: int | None) -> tuple[str, list, list]:
     return task, records, tested
 
 
-def ours(task: str, train: list, test: list, seed: int) -> tuple[FineTuned, float]:
-    """A run without settings, and its seconds."""
+def ours(task: str, train: list, test: list, seed: int) -> tuple[float, int, int, float]:
+    """Figure on the test part, epochs, best epoch and seconds of a run without settings."""
     settings = task_class(task).settings_cls(seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -70,7 +71,9 @@ def ours(task: str, train: list, test: list, seed: int) -> tuple[FineTuned, floa
             output=Path(folder) / "preset",
             verbose=0,
         )
-        return run, time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+    figure, *_ = task_class(task).figures
+    return run.test[figure], len(run.history), run.best_epoch, seconds
 
 
 def theirs(train: list, test: list, rate: float, epochs: int, seed: int) -> float:
@@ -129,6 +132,7 @@ def main() -> int:
     parser.add_argument("--rates", nargs="+", type=float, default=[5e-5, 1e-4, 2e-4])
     parser.add_argument("--rows", type=int)
     parser.add_argument("--alone", action="store_true")
+    add_resume(parser)
     arguments = parser.parse_args()
 
     import torch
@@ -138,16 +142,15 @@ def main() -> int:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     print(machine("tensorflow", "keras", "torch", "transformers"))
-    goals = []
+    goals, runs = [], Runs(arguments.resume)
     for name in arguments.data:
         task, train, test = read(name, arguments.rows)
-        run, seconds = ours(task, train, test, arguments.seed)
+        of_ours = partial(ours, task, train, test, arguments.seed)
+        measured, epochs, best_epoch, seconds = runs(f"{name}, ours", of_ours)
         figure, *_ = task_class(task).figures
-        measured = run.test[figure]
-        epochs = len(run.history)
         print(
             f"{name}: {len(train)} to train on, {len(test)} to score; no flag, {epochs} epochs, "
-            f"best {run.best_epoch}, {seconds:.0f} s: {figure} {measured:.4f}",
+            f"best {best_epoch}, {seconds:.0f} s: {figure} {measured:.4f}",
             flush=True,
         )
         if name in GOALS and arguments.rows is None:
@@ -156,7 +159,8 @@ def main() -> int:
             continue
         by_rate = {}
         for rate in arguments.rates:
-            by_rate[rate] = theirs(train, test, rate, epochs, arguments.seed)
+            of_theirs = partial(theirs, train, test, rate, epochs, arguments.seed)
+            by_rate[rate] = runs(f"{name}, transformers, {rate:.0e}", of_theirs)
             print(f"{name}: transformers, {epochs} epochs, {rate:.0e}: {by_rate[rate]:.4f}")
         best = max(by_rate.values())
         goals.append(Goal(f"{name}, less transformers at its best", measured - best, 0, "{:+.4f}"))

@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,6 +41,7 @@ from _extractive_qa import (
     sample,
 )
 from _peers import Peer, peers_python
+from _recipes import Runs, add_resume
 from _support import (
     Goal,
     data_folder,
@@ -118,12 +120,18 @@ def compare(
     )
     print(f"  {'side':<14}{'seed':>4}{'EM':>8}{'F1':>8}{'tokens/s':>10}  others", flush=True)
     results: dict[str, list[tuple[float, ...]]] = {OURS: [], THEIRS: []}
+    runs = Runs(arguments.resume)
     for seed in range(arguments.seeds):
         for side, run in ((OURS, ours), (THEIRS, theirs)):
-            figures, speed = run(train, validation, test, arguments.rate, seed)
-            f1, em = figures.pop("f1"), figures.pop("exact_match")
+            of_run = partial(run, train, validation, test, arguments.rate, seed)
+            figures, speed = runs(f"{name}, {side}, seed {seed}", of_run)
+            f1, em = figures["f1"], figures["exact_match"]
             results[side].append((f1, em, speed))
-            others = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
+            others = ", ".join(
+                f"{key} {value:.2f}"
+                for key, value in figures.items()
+                if key not in ("f1", "exact_match")
+            )
             print(f"  {side:<14}{seed:>4}{em:>8.2f}{f1:>8.2f}{speed:>10,.0f}  {others}", flush=True)
     return {side: np.array(of) for side, of in results.items()}
 
@@ -293,6 +301,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--limit", type=int, help="so many questions, to try it")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    add_resume(parser)
     arguments = parser.parse_args()
     if arguments.one:
         print(*answer_long(arguments.one))

@@ -24,7 +24,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from _recipes import Train, compare, shuffled_batches
+from _recipes import Train, add_resume, compare, shuffled_batches
 from _support import Goal, data_folder, machine, report_goals
 
 from spanbert_tf.data.readers.relations import RelationExample, read_relations
@@ -177,6 +177,7 @@ def main() -> int:
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 2e-4, 4e-4])
     parser.add_argument("--marking", default="around", help="of our side")
     parser.add_argument("--sentences", type=int, help="the first ones alone, for a trial")
+    add_resume(parser)
     arguments = parser.parse_args()
 
     import torch

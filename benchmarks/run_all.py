@@ -1,12 +1,13 @@
 """Runs the benchmarks one after the other and writes what they print to benchmarks/RESULTS.md.
 
-    python benchmarks/run_all.py [--quick] [--only NAME ...]
+    python benchmarks/run_all.py [--quick] [--only NAME ...] [--resume]
 
 Each script's output is kept in benchmarks/records/ as soon as it ends, and the results are written
 anew from all that is there: what ran is not lost if a later script fails, and `--only` takes some
 figures again without the others.  `--quick` gives an idea of speed and padding in under five
 minutes, in runs/benchmarks/RESULTS.md; pretraining, accuracies, tokenizers, imports and plots are
-left out.
+left out.  `--resume` keeps what each training of a comparison gave in runs/benchmarks/NAME.jsonl
+until the comparison is whole, so that it can be stopped and gone on with.
 
 Exits with 1 if a script failed; missed goals are results.
 """
@@ -43,11 +44,13 @@ class Benchmark:
             several runs: `question_answering.speed`.
         full: Arguments of the full run.
         quick: Arguments of the quick run.  `None`: it has none.
+        resumes: Whether it takes `--resume`.
     """
 
     name: str
     full: str = ""
     quick: str | None = None
+    resumes: bool = False
 
     @property
     def script(self) -> str:
@@ -79,20 +82,20 @@ BENCHMARKS = (
     Benchmark("pretraining_kills"),
     Benchmark("killed_commands"),
     Benchmark("extractive_qa", ENCODERS),
-    Benchmark("question_answering.training", "--only training"),
-    Benchmark("question_answering.squad2", "--only squad2"),
+    Benchmark("question_answering.training", "--only training", resumes=True),
+    Benchmark("question_answering.squad2", "--only squad2", resumes=True),
     Benchmark("question_answering.speed", "--only speed long"),
-    Benchmark("token_classification"),
-    Benchmark("token_classification.crossner", CROSSNER),
+    Benchmark("token_classification", resumes=True),
+    Benchmark("token_classification.crossner", CROSSNER, resumes=True),
     Benchmark("entity_inference"),
-    Benchmark("relation_extraction"),
-    Benchmark("coreference"),
-    Benchmark("coreference.general", "--general"),
+    Benchmark("relation_extraction", resumes=True),
+    Benchmark("coreference", resumes=True),
+    Benchmark("coreference.general", "--general", resumes=True),
     Benchmark("coreference.lengths", "--lengths"),
     Benchmark("generation"),
     Benchmark("serving", "--minutes 60"),
     Benchmark("sst2_accuracy", ENCODERS),
-    Benchmark("default_recipes"),
+    Benchmark("default_recipes", resumes=True),
     Benchmark("text_embedding"),
     Benchmark("plots"),
 )
@@ -130,10 +133,11 @@ class Record:
         return self.exit_code not in (0, 1) or (self.exit_code == 1 and "missed" not in self.output)
 
 
-def run(benchmark: Benchmark, mode: str) -> Record:
-    """Runs a script, shows what it prints as it does, and keeps it."""
+def run(benchmark: Benchmark, mode: str, kept: Path | None = None) -> Record:
+    """Runs a script, shows what it prints as it does, and keeps it; `kept` is for `--resume`."""
     arguments = (benchmark.quick if mode == QUICK else benchmark.full).split()
     command = " ".join(["python", benchmark.script, *arguments])
+    arguments += [] if kept is None else ["--resume", str(kept)]
     print(f"\n$ {command}", flush=True)
     began = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     start = time.perf_counter()
@@ -215,6 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under five minutes")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names)
+    parser.add_argument("--resume", action="store_true", help="go on with comparisons of trainings")
     arguments = parser.parse_args()
 
     mode = QUICK if arguments.quick else FULL
@@ -225,10 +230,15 @@ def main() -> int:
     for benchmark in BENCHMARKS:
         if benchmark.name not in arguments.only or (mode == QUICK and benchmark.quick is None):
             continue
-        record = run(benchmark, mode)
+        kept = ROOT / "runs" / "benchmarks" / f"{benchmark.name}.jsonl"
+        resumes = arguments.resume and benchmark.resumes
+        record = run(benchmark, mode, kept if resumes else None)
         write(folder / f"{benchmark.name}.json", json.dumps(asdict(record), indent=2))
         write(output, results(read_records(folder), mode))
-        failed += [benchmark.name] if record.failed else []
+        if record.failed:
+            failed.append(benchmark.name)
+        elif resumes:
+            kept.unlink(missing_ok=True)
     print(f"\n{output.relative_to(ROOT)}, {time.perf_counter() - begun:.0f} s")
     if failed:
         print(f"failed: {', '.join(failed)}")

@@ -26,7 +26,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from _recipes import compare, shuffled_batches
+from _recipes import add_resume, compare, shuffled_batches
 from _support import Goal, data_folder, machine, report_goals
 
 from spanbert_tf.data.readers.entities import TaggedText, read_entities
@@ -195,6 +195,7 @@ def main() -> int:
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 2e-4, 4e-4])
     parser.add_argument("--crf", action="store_true")
     parser.add_argument("--adapter", action="store_true")
+    add_resume(parser)
     arguments = parser.parse_args()
 
     import torch
