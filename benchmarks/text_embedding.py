@@ -31,8 +31,8 @@ from spanbert_tf.data.readers.tables import read_examples
 from spanbert_tf.data.readers.text_tuples import TextTuple, read_span_pairs
 from spanbert_tf.handles import bundled_minilm, default_encoder
 from spanbert_tf.metrics.similarity import (
+    figures_of_ranks,
     ranks_of_positives,
-    retrieval_figures,
     spearman,
     unit_rows,
 )
@@ -166,7 +166,7 @@ def questions(folder: Path, embedder: Any, limit: int | None) -> dict[str, float
     ranks = ranks_of_positives(
         embedder.encode_text(asked), positives, paragraphs, [""] * len(pairs)
     )
-    return retrieval_figures(ranks)
+    return figures_of_ranks(ranks)
 
 
 FIGURES = {"sts": sts, "banking77": banking77, "questions": questions}

@@ -149,6 +149,11 @@ def path_of(handle: AnyHandle | None) -> str | None:
     return handle.path if isinstance(handle, Handle) else os.fspath(handle)
 
 
+def without_revision(source: str) -> str:
+    """The handle of a repository on the Hugging Face Hub without `@revision`; others stay."""
+    return source.partition("@")[0] if source.startswith(hugging_face.HUB_PREFIX) else source
+
+
 def _in_folder(folder: Path, source: str) -> Handle:
     kind = _kind_of_folder(folder, source)
     # Absolute: a relative "spanbert_mini" would be a size, or a preset of KerasHub's, to others.

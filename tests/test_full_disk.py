@@ -21,6 +21,7 @@ from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.saved_model import os_errors
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.keras_internals import write_weights
+from spanbert_tf.search.vector_store import VectorStore
 from spanbert_tf.tasks.text_classifier import SpanBertTextClassifierPreprocessor
 from spanbert_tf.training.step_checkpoints import StepCheckpoints
 
@@ -74,10 +75,17 @@ def test_weights_are_those_that_keras_writes(classifier: SpanBertTextClassifier,
             np.testing.assert_array_equal(one, two)
 
 
+def write_vectors(_: Any, path: Path) -> None:
+    store = VectorStore(10)
+    store.append(store.pack(np.ones((LIMIT, 10), np.float32)))
+    store.write(path.parent, "vectors.")
+
+
 WRITERS: dict[str, Callable[[Any, Path], None]] = {
     "weights": lambda model, path: model.backbone.save_weights(f"{path}.weights.h5"),
     "preset": lambda model, path: model.save_to_preset(str(path)),
     "tensors": lambda model, path: write_tensors({"a": np.zeros(LIMIT)}, path),
+    "vectors": write_vectors,
     "checkpoint": lambda model, path: StepCheckpoints(path, 1).save(1, {"a": np.zeros(LIMIT)}, {}),
 }
 

@@ -56,9 +56,14 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.export.litert import export_litert, export_litert_encoder
     from spanbert_tf.export.loading import load_with_heads
     from spanbert_tf.export.serving import export_task
-    from spanbert_tf.export.serving_config import CONFIG_FILES, served_folders, write_serving_config
+    from spanbert_tf.export.serving_config import (
+        CONFIG_FILES,
+        is_own,
+        served_folders,
+        write_serving_config,
+    )
     from spanbert_tf.export.task_loading import load_task
-    from spanbert_tf.handles import CHECKPOINTS, PRETRAINING_TASK, Kind, find
+    from spanbert_tf.handles import PRETRAINING_TASK, Kind, find
     from spanbert_tf.output_folders import check_outputs
     from spanbert_tf.tasks import FINE_TUNED_TASKS
     from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
@@ -71,12 +76,11 @@ def run(arguments: Namespace) -> dict[str, Any]:
         if arguments.litert:
             raise ValueError("`serving_config` is for SavedModels, which `litert` does not write")
         served_folders(destination)
-        check_files(
-            [config / name for name in CONFIG_FILES], [arguments.source, *outputs], overwrite
-        )
+        for path in (config / name for name in CONFIG_FILES):
+            check_files([path], [arguments.source, *outputs], overwrite or is_own(path))
     handle = find(arguments.source)
-    if handle.task in FINE_TUNED_TASKS and handle.kind not in CHECKPOINTS:
-        if handle.kind is not Kind.PRESET:
+    if handle.task in FINE_TUNED_TASKS:
+        if handle.kind not in (Kind.PRESET, Kind.HUGGING_FACE):  # Of the latter, embedders.
             raise ValueError(
                 f"{arguments.source} is a {handle.kind} already; export the preset that it was "
                 "made of"

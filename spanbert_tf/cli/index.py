@@ -29,7 +29,8 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help=f"what makes the vectors: an encoder for LiteRT, or {SOURCE_HELP}",
+        help="what makes the vectors: a fine-tuned embedder in any format, an encoder for LiteRT, "
+        f"or {SOURCE_HELP}",
     )
     command.add_argument(
         "--vectors",
@@ -69,7 +70,12 @@ def run(arguments: Namespace) -> dict[str, Any]:
         index = TextIndex(arguments.model, arguments.vectors, arguments.approximate)
     for begin in range(0, len(passages), _TEXTS_A_LINE):
         part = passages[begin : begin + _TEXTS_A_LINE]
-        index.add([each.text for each in part], [each.id for each in part])
+        try:
+            index.add([each.text for each in part], [each.id for each in part])
+        except ValueError as error:
+            if begin:
+                error.add_note(f"Texts are counted from that of the id {part[0].id!r} here.")
+            raise
         say(f"{len(index):,} of {counted(len(passages), 'text')}")
     index.save(arguments.output, arguments.overwrite)
     return {

@@ -11,7 +11,7 @@ every layer from the first on; so n tasks take the time of n.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 from spanbert_tf.export.adapters import encoder_of, load_adapter
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.task_loading import load_task
-from spanbert_tf.export.text_task import KerasTask, TextTask
-from spanbert_tf.handles import AnyHandle, Handle, Kind, find
+from spanbert_tf.export.text_task import KerasTask, TextTask, fields_of
+from spanbert_tf.handles import AnyHandle, Handle, Kind, find, without_revision
 from spanbert_tf.json_values import finite
 
 
@@ -42,7 +42,7 @@ class Analysis:
     def to_json(self) -> dict[str, Any]:
         """The text and what each answer is made of, several answers in a list, as JSON has them."""
         answers = {
-            name: [asdict(one) for one in answer] if isinstance(answer, list) else asdict(answer)
+            name: [*map(fields_of, answer)] if isinstance(answer, list) else fields_of(answer)
             for name, answer in self.answers.items()
         }
         return {"text": self.text, "answers": finite(answers)}
@@ -104,6 +104,7 @@ class Analyzer:
         """
         if isinstance(texts, str):
             return self([texts])[0]
+        texts = list(texts)  # A tuple is one record to a task.
         answers = {name: task(texts) for name, task in self.tasks.items()}
         return [
             Analysis(text, {name: of[number] for name, of in answers.items()})
@@ -112,7 +113,8 @@ class Analyzer:
 
 
 def _named(handle: AnyHandle) -> tuple[str, AnyHandle]:
-    path = Path(handle.source if isinstance(handle, Handle) else os.fspath(handle)).absolute()
+    source = handle.source if isinstance(handle, Handle) else os.fspath(handle)
+    path = Path(without_revision(source)).absolute()
     return (path.parent if path.name.isdecimal() else path).name, handle
 
 
@@ -129,6 +131,9 @@ def _load(found: Handle, encoders: dict[str, Any], trust: bool) -> TextTask:
 def _html_of(text: str, answer: Any) -> str:
     if hasattr(answer, "to_html"):
         return answer.to_html()
+    if hasattr(answer, "tolist"):
+        first = ", ".join(f"{number:.4f}" for number in answer.tolist()[:3])
+        return f"<p>{first}, ... ({len(answer)} numbers)</p>"
     if not isinstance(answer, list):
         return f"<p>{escape(str(answer))}</p>"
     spans = sorted((one for one in answer if hasattr(one, "start")), key=lambda one: one.start)

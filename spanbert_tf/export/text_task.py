@@ -223,11 +223,11 @@ def answers_to_json(texts: Sequence[str], answers: Sequence[Any]) -> list[dict[s
     return [
         {"text": text, "answers": [asdict(one) for one in answer]}
         if isinstance(answer, list)
-        else {"text": text, **_fields_of(answer)}
+        else {"text": text, **fields_of(answer)}
         for text, answer in zip(texts, answers, strict=True)
     ]
 
 
-def _fields_of(answer: Any) -> dict[str, Any]:
+def fields_of(answer: Any) -> dict[str, Any]:
     """What an answer is made of, as JSON can hold it: of an array its numbers as `vector`."""
     return {"vector": answer.tolist()} if hasattr(answer, "tolist") else asdict(answer)

@@ -25,7 +25,9 @@ _LONGEST = 512  # Tokens of a row; longer ones take long each time.
 
 
 def write_warm_up(task: SpanBertTask, folder: Path) -> None:
-    """Writes requests for each signature of an exported task, one for each length of its rows.
+    """Writes requests for each signature of an exported task, one for each length up to 512.
+
+    The lengths are those that its rows are padded to.
 
     Args:
         task: The task.

@@ -16,7 +16,11 @@ _BLOCK = 1024  # Rows whose similarities to all candidates are in memory at a ti
 
 
 def unit_rows(vectors: Any) -> np.ndarray:
-    """Vectors `[..., d]` of length 1, float32; 0 stays 0."""
+    """Vectors `[..., d]` of length 1, float32; 0 stays 0.
+
+    As a network and its figures need it: of any shape, and no vector stops them.  What people give
+    to be searched is checked by `search.unit_vectors.normalize`.
+    """
     vectors = np.asarray(vectors, np.float32)
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
@@ -59,7 +63,7 @@ def ranks_of_positives(
     return ranks
 
 
-def retrieval_figures(ranks: np.ndarray) -> dict[str, float]:
+def figures_of_ranks(ranks: np.ndarray) -> dict[str, float]:
     """Recall@1 and the mean reciprocal rank, of places from 1."""
     return {"recall_at_1": float(np.mean(ranks == 1)), "mrr": float(np.mean(1 / ranks))}
 

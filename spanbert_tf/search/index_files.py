@@ -144,7 +144,8 @@ def _read_texts(path: Path, count: int) -> tuple[list[str | int], list[str]]:
             each, of_id = json.loads(line)
             ids.append(each)
             texts.append(of_id)
-    if len(set(ids)) != count or len(ids) != count:
+        distinct = len(set(ids))  # A list, say, is no id, and not hashable.
+    if distinct != count or len(ids) != count:
         raise CheckpointError(
             f"{path}: expected {count:,} texts, each with an id of its own, got {len(ids):,}"
         )

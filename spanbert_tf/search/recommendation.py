@@ -125,6 +125,8 @@ def recommend(
     """
     if not interests:
         raise ValueError("expected interests, got none.")
+    if k < 1:
+        raise ValueError(f"`k` must be at least 1, but is {k}.")
     taken = set(exclude)
     found = index.search_vectors(np.stack([of.vector for of in interests]), k + len(taken))
     waiting = [iter(hits) for hits in found]

@@ -236,7 +236,7 @@ class TextIndex:
         except FileNotFoundError as error:
             error.add_note(f"{folder} was made with it; `embedder` may name its place.")
             raise
-        contents.model = contents.model or index._of.model
+        contents.model = index._of.model or contents.model  # It may have been moved.
         _check_encoder(index.embedder, contents.probes, folder)
         index._of = contents
         index._rows = {each: row for row, each in enumerate(contents.ids)}

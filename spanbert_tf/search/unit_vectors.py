@@ -61,6 +61,9 @@ def encode(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
 def normalize(vectors: Any, what: str = "row") -> np.ndarray:
     """Scales vectors to length 1: float32 `[n, d]`.
 
+    Unlike `metrics.similarity.unit_rows` it refuses what has no direction: in an index that would
+    be near to nothing, and NaN would spoil the order.
+
     Args:
         vectors: Numbers `[n, d]`.
         what: What messages call the thing that a vector is of.

@@ -151,12 +151,13 @@ class VectorStore:
         names = []
         for name, (dtype, shape) in self.arrays().items():
             names.append(f"{prefix}{name}.npy")
-            out: Any = np.lib.format.open_memmap(
-                folder / names[-1], mode="w+", dtype=dtype, shape=(len(self), *shape)
-            )
-            for begin, block in self.blocks(2**16):
-                out[begin : begin + len(block[name])] = block[name]
-            out.flush()
+            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+            header = {"descr": descr, "fortran_order": False, "shape": (len(self), *shape)}
+            # Not by a map: a disk that is full would end the process at a page, without an error.
+            with (folder / names[-1]).open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for _, block in self.blocks(2**16):
+                    file.write(np.ascontiguousarray(block[name], dtype).data)
         return names
 
     def read(self, folder: Path, prefix: str, count: int) -> None:

@@ -8,11 +8,12 @@ POST /v1/models/NAME[/versions/N]:answer       what `spanbert-tf predict --json`
 GET  /healthz, /metrics
 """
 
+import asyncio
 import json
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,8 +24,17 @@ from starlette.routing import Route
 from spanbert_tf.features import PROBABILITIES
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.server import rest
-from spanbert_tf.server.asking import ForTensors, asked_for_answers
-from spanbert_tf.server.errors import RequestError, not_found, too_large, too_many, wrong
+from spanbert_tf.server.asking import ForClasses, ForTensors, asked_for_answers
+from spanbert_tf.server.errors import (
+    TOO_SLOW,
+    RequestError,
+    client_is_gone,
+    not_found,
+    too_large,
+    too_many,
+    too_slow,
+    wrong,
+)
 from spanbert_tf.server.metrics import Metrics
 from spanbert_tf.server.models import Model
 from spanbert_tf.server.settings import ServerSettings
@@ -36,6 +46,7 @@ _ASKED = re.compile(
 )
 _TOLD = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+))?(/metadata)?", re.IGNORECASE)
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_Method = Callable[[Model, int | None, dict[str, Any]], Coroutine[Any, Any, Any]]
 
 
 class Application:
@@ -53,8 +64,8 @@ class Application:
         self._models = {model.name: model for model in models}
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._in_flight = 0
-        self._methods: dict[str, Callable[[Model, int | None, dict[str, Any]], Any]] = {
+        self._being_read = 0
+        self._methods: dict[str, _Method] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -115,14 +126,22 @@ class Application:
     async def _asked(self, request: Request, match: re.Match[str]) -> Any:
         name, number, method = match[1], _number(match[2]), match[3].lower()
         model = self._model(name, number)
-        if self._in_flight >= self._settings.max_queue:
-            raise too_many(f"{self._in_flight} requests are in work already; try again later")
-        self._in_flight += 1
+        given = rest.parse(await self._read(request))
+        return await _while_there(request, self._methods[method](model, number, given))
+
+    async def _read(self, request: Request) -> bytearray:
+        """Reads a body, in the time that it has, unless too many others are being read."""
+        if self._being_read >= self._settings.max_queue:
+            raise too_many(f"{self._being_read} requests are being read already; try again later")
+        seconds = self._settings.body_seconds
+        self._being_read += 1
         try:
-            given = rest.parse(await _body(request, self._settings.max_body_bytes))
-            return await self._methods[method](model, number, given)
+            async with asyncio.timeout(seconds):
+                return await _body(request, self._settings.max_body_bytes)
+        except TimeoutError as error:
+            raise too_slow(f"the body did not come within {seconds:g} seconds") from error
         finally:
-            self._in_flight -= 1
+            self._being_read -= 1
 
     async def _predict(self, model: Model, number: int | None, given: dict[str, Any]) -> Any:
         signatures = model.version(number).task.task_class.signatures
@@ -139,9 +158,7 @@ class Application:
             raise _other_method("classification", "classify")
         columns = rest.read_examples(given, version.task.task_class.signatures)
         self._check(columns)
-        tensors = await model.answer(ForTensors(len(columns)), columns, number)
-        names = version.task.decoder.class_names
-        return rest.write_classes(names, tensors.arrays[PROBABILITIES.name])
+        return {"results": await model.answer(ForClasses(len(columns)), columns, number)}
 
     async def _regress(self, model: Model, number: int | None, given: dict[str, Any]) -> Any:
         raise _other_method("regression", "regress")
@@ -172,7 +189,26 @@ class Application:
                     raise wrong(f"text {number} is no Unicode: {error}") from error
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _while_there(request: Request, answer: Coroutine[Any, Any, Any]) -> Any:
+    """Waits for an answer, and gives it up once its client is gone; the body has been read."""
+    answering, leaving = asyncio.create_task(answer), asyncio.create_task(_leaving(request))
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise client_is_gone()
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _leaving(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request, most: int) -> bytearray:
     """Reads a body, and stops as soon as it is too large."""
     refused = too_large(f"the body is too large; expected {most} bytes at most")
     length = request.headers.get("content-length", "")
@@ -186,7 +222,7 @@ async def _body(request: Request, most: int) -> bytes:
                 raise refused
     except ClientDisconnect as error:
         raise wrong("the connection ended before the body did") from error
-    return bytes(body)
+    return body
 
 
 def _number(version: str | None) -> int | None:
@@ -205,4 +241,6 @@ def _other_method(kind: str, method: str) -> RequestError:
 def _json(value: Any, status: int) -> Response:
     # Half of a surrogate pair, of a client's own words in a message, stays as JSON escapes it.
     body = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
-    return Response(body, status, media_type="application/json")
+    # The rest of a body that did not come in time is not waited for (RFC 9110, 15.5.9).
+    headers = {"connection": "close"} if status == TOO_SLOW else None
+    return Response(body, status, headers, "application/json")

@@ -5,8 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from spanbert_tf.export.text_task import TextTask, answers_to_json
+from spanbert_tf.features import PROBABILITIES
 from spanbert_tf.json_values import finite
 from spanbert_tf.models.text_batches import Columns
+from spanbert_tf.server import rest
 from spanbert_tf.server.errors import wrong
 from spanbert_tf.server.tensors import ServedTensors
 
@@ -30,8 +32,30 @@ class ForTensors:
         return parts[0] if len(parts) == 1 else ServedTensors.join(parts)
 
 
+class _ForLists:
+    def join(self, parts: Sequence[list[Any]]) -> list[Any]:
+        """Joins the answers of the parts of a request."""
+        return [answer for part in parts for answer in part]
+
+
 @dataclass(frozen=True)
-class ForAnswers:
+class ForClasses(_ForLists):
+    """As TensorFlow Serving asks a classifier; whoever answers has the names of its classes.
+
+    Attributes:
+        num_columns: Of texts.
+    """
+
+    num_columns: int
+
+    def __call__(self, task: TextTask, columns: Columns) -> list[Any]:
+        """Answers a batch: of each text the label and score of each class."""
+        tensors = task.answer_tensors(tuple(columns))
+        return rest.classes_of(task.decoder.class_names, tensors[PROBABILITIES.name])
+
+
+@dataclass(frozen=True)
+class ForAnswers(_ForLists):
     """As people ask: by the task's verb.
 
     Attributes:
@@ -48,10 +72,6 @@ class ForAnswers:
         texts = columns if len(task.task_class.asked) == self.num_columns else [tuple(columns)]
         return finite(answers_to_json(columns[0], task(*texts, **dict(self.options))))
 
-    def join(self, parts: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Joins the answers of the parts of a request."""
-        return [answer for part in parts for answer in part]
-
 
 def asked_for_answers(task: TextTask, given: dict[str, Any]) -> tuple[ForAnswers, Columns]:
     """Reads a request to `:answer`.
@@ -59,7 +79,8 @@ def asked_for_answers(task: TextTask, given: dict[str, Any]) -> tuple[ForAnswers
     Args:
         task: Whom it is for.
         given: Its texts, each a string or a list of strings, by the names that the task's class has
-            in `asked` or in a signature; and numbers or flags of its `asking_cls`.
+            in `asked` or in a signature; and numbers or flags of its `asking_cls`, but for those by
+            which the network decides: each value would make a graph.
 
     Returns:
         How it asks, and its columns of texts.
@@ -70,7 +91,11 @@ def asked_for_answers(task: TextTask, given: dict[str, Any]) -> tuple[ForAnswers
     of = task.task_class
     known = {field.name: field for field in fields(of.asking_cls)}
     # What is a word there may name a file, and clients do not choose what a server reads.
-    known = {name: field for name, field in known.items() if field.metadata["type"] is not str}
+    known = {
+        name: field
+        for name, field in known.items()
+        if field.metadata["type"] is not str and name not in of.decoder_cls.in_network
+    }
     names = [name for name in given if name not in known]
     forms = [of.asked, *(of_them for of_them in of.signatures.values() if "pair" in of_them)]
     columns_of_form = next((form for form in forms if set(form) == set(names)), None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from spanbert_tf.export.text_task import TextTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.server.asking import ForAnswers, ForTensors
+from spanbert_tf.server.asking import ForAnswers, ForClasses, ForTensors
 from spanbert_tf.server.batching import Batcher
 from spanbert_tf.server.errors import not_found, wrong
 from spanbert_tf.server.metrics import Metrics
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 # TensorFlow Serving's words for the states of a version.
 LOADING, AVAILABLE, END = "LOADING", "AVAILABLE", "END"
 
-Ask = ForTensors | ForAnswers
+Ask = ForTensors | ForClasses | ForAnswers
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Version:
 
     def nothing(self, ask: Ask) -> Any:
         """What no texts are answered with."""
-        if isinstance(ask, ForAnswers):
+        if not isinstance(ask, ForTensors):
             return []
         signatures = self.task.task_class.signatures
         name = next(name for name, of in signatures.items() if len(of) == ask.num_columns)
@@ -118,6 +118,7 @@ class Model:
         self.metrics = metrics or Metrics()
         self._lock = threading.Lock()
         self._current: Version | None = None
+        self._is_in_haste = False
         self._states: dict[int, State] = {}
         self._failed: dict[int, Fingerprint] = {}
         self._seen: dict[int, Fingerprint] = {}
@@ -132,20 +133,17 @@ class Model:
 
         Raises:
             FileNotFoundError: There is none.
-            ValueError, OSError, ImportError: None can be; the reason of the newest.
+            Exception: None can be; the reason of the newest, see `load_task`.
         """
         versions = self._source.versions()
         if not versions:
             raise FileNotFoundError(f"{self._source} has no version")
         errors = []
         for number, place in versions:
-            try:
-                self._replace(number, place)
-            except (ValueError, OSError, ImportError) as error:
-                errors.append(error)
-                self._failed[number] = fingerprint(place)
-            else:
+            error = self._try(number, place, fingerprint(place))
+            if error is None:
                 return
+            errors.append(error)
         raise errors[0]
 
     def refresh(self) -> None:
@@ -162,12 +160,7 @@ class Model:
             self._seen[number] = print_of_files
             if not is_still or self._failed.get(number) == print_of_files:
                 continue
-            try:
-                self._replace(number, place)
-            except Exception as error:  # Whatever is in that folder, the old version goes on.
-                _log.warning("%s, version %d, is not served: %s", self.name, number, error)
-                self._failed[number] = print_of_files
-            else:
+            if self._try(number, place, print_of_files) is None:
                 return
 
     def submit(self, ask: Ask, columns: Columns, number: int | None) -> list[Future]:
@@ -233,6 +226,7 @@ class Model:
     def hurry(self) -> None:
         """Has no request wait for others any more."""
         with self._lock:
+            self._is_in_haste = True  # Of what takes over later, too.
             if self._current is not None:
                 self._current.batcher.hurry()
 
@@ -241,6 +235,16 @@ class Model:
         with self._lock:
             if self._current is not None:
                 self._current.batcher.close()
+
+    def _try(self, number: int, place: str, print_of_files: Fingerprint) -> Exception | None:
+        """Has a version take over, or gives and logs what stands against it."""
+        try:
+            self._replace(number, place)
+        except Exception as error:  # Whatever is in that folder, another version is served.
+            _log.warning("%s, version %d, is not served: %s", self.name, number, error)
+            self._failed[number] = print_of_files
+            return error
+        return None
 
     def _replace(self, number: int, place: str | Path) -> None:
         """Loads a version, and lets it take over; what waits for the old one is answered by it."""
@@ -253,6 +257,8 @@ class Model:
             raise
         with self._lock:
             old, self._current = self._current, version
+            if self._is_in_haste:
+                version.batcher.hurry()
             self._states[number] = State(AVAILABLE)
             if old is not None:
                 self._states[old.number] = State(END)

@@ -39,7 +39,7 @@ class PredictRequest:
     is_row_form: bool
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes | bytearray) -> dict[str, Any]:
     """Reads a request's body.
 
     Raises:
@@ -118,10 +118,10 @@ def read_examples(given: dict[str, Any], signatures: Signatures) -> Columns:
     return _rows_to_columns(unpacked, names, "examples")
 
 
-def write_classes(names: Sequence[str], probabilities: np.ndarray) -> dict[str, Any]:
-    """The answer of `:classify`: label and score of each class, of float32 `[b, c]`."""
+def classes_of(names: Sequence[str], probabilities: np.ndarray) -> list[list[list[Any]]]:
+    """What `:classify` gives for each text: label and score of each class, of float32 `[b, c]`."""
     rows = _values(probabilities)
-    return {"results": [[list(pair) for pair in zip(names, row, strict=True)] for row in rows]}
+    return [[list(pair) for pair in zip(names, row, strict=True)] for row in rows]
 
 
 def metadata(name: str, version: int, signatures: Signatures, outputs: Any) -> dict[str, Any]:

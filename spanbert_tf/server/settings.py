@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spanbert_tf.setting_fields import NOT_BELOW_0, Settings, at_least, setting
+from spanbert_tf.setting_fields import ABOVE_0, NOT_BELOW_0, Settings, at_least, setting
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class ServerSettings(Settings):
     )
     max_body_bytes: int = setting(
         4 * 2**20, int, "size of a request's body, above which it is refused with 413", at_least(1)
+    )
+    body_seconds: float = setting(
+        30.0,
+        float,
+        "seconds that a request's body may take, after which it is refused with 408",
+        ABOVE_0,
     )
     max_text_length: int = setting(
         100_000, int, "characters of a text, above which it is refused with 413", at_least(1)

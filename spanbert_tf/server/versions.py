@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spanbert_tf.atomic_files import user_path
+from spanbert_tf.handles import without_revision
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -52,14 +53,14 @@ def read_source(argument: str) -> Source:
     name, separator, handle = argument.partition("=")
     if not separator or "/" in name:  # No name: the sign belongs to the folder's.
         name, handle = "", argument
-    path = Path(os.path.abspath(user_path(handle)))
+    path = Path(os.path.abspath(user_path(without_revision(handle))))
     number: int | None = 1
     if _folders_of_versions(handle):
         number = None
     elif path.name.isdecimal():
         number, path = int(path.name), path.parent
     if not name:
-        name = re.sub(r"@.*", "", path.name)
+        name = path.name
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"{argument}: expected a name of letters, digits, '_', '-' and '.' for the model, got "

@@ -15,6 +15,7 @@ from spanbert_tf import (
     save_sentence_transformers,
 )
 from spanbert_tf.checkpoints.sentence_transformers import load_sentence_transformers
+from spanbert_tf.cli.main import main
 from spanbert_tf.foreign_files import CheckpointError
 from spanbert_tf.handles import Kind, bundled_minilm, find
 from tests.checkpoints.fake_hub import FakeHub
@@ -108,6 +109,20 @@ def test_there_and_back(folder: Path, tmp_path: Path, pooling: str, width: int |
     with pytest.raises(FileExistsError):
         save_sentence_transformers(embedder, tmp_path / "saved")
     save_sentence_transformers(embedder, tmp_path / "saved", overwrite=True)
+
+
+@pytest.mark.slow
+def test_an_export_keeps_the_pooling_and_the_linear_layer(folder: Path, tmp_path: Path):
+    first = load_sentence_transformers(folder)
+    embedder = SpanBertTextEmbedder(
+        first.backbone, first.preprocessor, projection_dim=5, pooling="cls"
+    )
+    randomize(embedder, seed=2)
+    saved, exported = tmp_path / "saved", tmp_path / "exported"
+    save_sentence_transformers(embedder, saved)
+    assert main(["export", str(saved), str(exported), "--litert", "float32"]) == 0
+    vectors = load_task(exported).encode_text(TEXTS)
+    np.testing.assert_allclose(vectors, embedder.encode_text(TEXTS), atol=1e-5)
 
 
 def test_newer_names_of_pooling(folder: Path):

@@ -1,16 +1,22 @@
 """`index` and `search`: from a file of texts to what is near to a query."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from spanbert_tf import TextIndex
+from spanbert_tf.cli import index as index_command
 from spanbert_tf.cli.main import main
 from spanbert_tf.cli.search import show
+from spanbert_tf.search import text_index
 from spanbert_tf.search.index_files import INDEX_FILE, TEXTS_FILE
 from spanbert_tf.search.text_index import Hit
 from tests.checkpoints.foreign_folders import CONFIG, random_tensors, write_checkpoint
+from tests.search.embedders import WordVectors
 
 # Pieces of `tests.checkpoints.foreign_folders.vocabulary`.
 TEXTS = {"a": "w1 w4 w4", "b": "w2 w5", "c": "w7 w7 w5 w1"}
@@ -86,3 +92,32 @@ def test_bad_input(
     assert "the id '1' is that of line 2" in run(capsys, *words, "--id-column", "key", code=1)
     assert "no column 'id2'" in run(capsys, *words, "--id-column", "id2", code=1)
     assert not (tmp_path / "index").exists()
+
+
+def test_an_index_is_saved_again_with_the_place_that_its_model_was_moved_to(
+    index: Path, checkpoint: Path, tmp_path: Path
+):
+    moved = shutil.copytree(checkpoint, tmp_path / "moved")
+    TextIndex.load(index, moved).save(tmp_path / "index")
+    assert json.loads((tmp_path / "index" / INDEX_FILE).read_text())["model"] == str(moved)
+
+
+def test_an_error_of_a_later_part_says_from_where_texts_are_counted(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    class Fragile(WordVectors):
+        def encode_text(self, texts: Any) -> np.ndarray:
+            bad = np.array([[np.nan if text == "bad" else 1.0] for text in texts])
+            return super().encode_text(texts) * bad
+
+    monkeypatch.setattr(text_index, "as_embedder", lambda _: Fragile())
+    monkeypatch.setattr(index_command, "_TEXTS_A_LINE", 2)
+    file = tmp_path / "texts.txt"
+    file.write_text("a\nb\nc\nbad\n")
+    words = ("index", file, "--output", tmp_path / "index", "--model", checkpoint)
+    message = run(capsys, *words, code=1)
+    assert "the vector of text 1 is NaN" in message
+    assert "Texts are counted from that of the id 3 here." in message

@@ -77,6 +77,8 @@ def test_requests_in_flight_are_answered_when_it_is_told_to_stop(model: Path):
             if 'spanbert_waiting_texts{model="letters"} 3.0' in get(f"{host}/metrics").decode():
                 break
             time.sleep(0.05)
+        else:
+            pytest.fail("the requests do not wait")
         assert not any(request.done() for request in requests)
         process.send_signal(signal.SIGTERM)
         for request in requests:

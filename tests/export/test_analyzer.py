@@ -23,6 +23,7 @@ from spanbert_tf import (
     load_task,
     save_adapter,
 )
+from spanbert_tf.export import analyzer as analyzer_module
 from spanbert_tf.export.analyzer import Analysis
 from spanbert_tf.tasks.decoders.classes import Prediction
 from spanbert_tf.tasks.decoders.entities import Entity
@@ -99,3 +100,27 @@ def test_page_of_an_analysis():
     assert "Bo <small>PER</small></span> &amp; I <span" in page
     assert "&lt;Oslo&gt; <small>LOC</small></span></div>" in page
     assert "<h4>mood</h4>\n<p>a &amp; b  0.750</p>" in page
+
+
+def test_vectors_are_told_by_their_numbers():
+    analysis = Analysis("a", {"vector": np.array([0.5, -0.25, *[0] * 382], np.float32)})
+    numbers = json.loads(json.dumps(analysis.to_json()))["answers"]["vector"]
+    assert numbers == {"vector": [0.5, -0.25, *[0] * 382]}
+    assert "<p>0.5000, -0.2500, 0.0000, ... (384 numbers)</p>" in analysis.to_html()
+
+
+def test_names_without_revisions_and_texts_in_a_tuple(monkeypatch: pytest.MonkeyPatch):
+    class Length:
+        """A task to which, as to each, a tuple is one record."""
+
+        task_class = type("Task", (), {"asked": ("text",)})
+
+        def __call__(self, texts: Any) -> list[int]:
+            assert isinstance(texts, list)
+            return [*map(len, texts)]
+
+    monkeypatch.setattr(analyzer_module, "find", lambda handle: handle)
+    monkeypatch.setattr(analyzer_module, "_load", lambda *_: Length())
+    analyzer = Analyzer(["hf://me/entities@main", "hf://me/mood@refs/pr/1", "runs/length/1"])
+    assert [*analyzer.tasks] == ["entities", "mood", "length"]
+    assert [analysis["mood"] for analysis in analyzer(("a", "bcd"))] == [1, 3]

@@ -11,7 +11,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from spanbert_tf.cli.main import main
 from spanbert_tf.export import warm_up
-from spanbert_tf.export.serving_config import served_folders, write_serving_config
+from spanbert_tf.export.serving_config import is_own, served_folders, write_serving_config
 from spanbert_tf.tasks.text_classifier import SpanBertTextClassifier
 
 PACKAGE = "tensorflow.serving"
@@ -134,6 +134,20 @@ def test_configuration(tmp_path: Path):
     assert batching.num_batch_threads.value >= 1
     with pytest.raises(ValueError, match="expected a folder NAME/VERSION"):
         served_folders(models / "reviews")
+    with pytest.raises(ValueError, match="expected a folder NAME/VERSION"):
+        served_folders(Path("/1"))
+
+
+def test_files_that_are_ours_to_replace(tmp_path: Path):
+    models, batching = tmp_path / "models.config", tmp_path / "batching_parameters"
+    assert not is_own(models)
+    write_serving_config(tmp_path / "new" / "1", tmp_path)
+    assert is_own(models)
+    assert is_own(batching)
+    write_serving_config(tmp_path / "new" / "1", tmp_path, max_batch_size=64)
+    assert not is_own(batching)  # Somebody has tuned it.
+    models.write_bytes(b"\xff mine")
+    assert not is_own(models)
 
 
 @pytest.mark.slow
@@ -142,11 +156,19 @@ def test_export_with_a_configuration(
 ):
     preset, model = tmp_path / "preset", tmp_path / "models" / "mine" / "1"
     classifier.save_to_preset(str(preset))
-    words = ["export", str(preset), str(model), "--serving-config", str(tmp_path / "config")]
+    config = tmp_path / "config"
+    words = ["export", str(preset), str(model), "--serving-config", str(config)]
     assert main([*words, "--litert", "int8"]) == 1
     assert "`--serving-config` is for SavedModels" in capsys.readouterr().err
     assert main([*words[:2], str(model.parent / "v1"), *words[3:]]) == 1
     assert "expected a folder NAME/VERSION" in capsys.readouterr().err
+    write_serving_config(model, config)
+    tuned = (config / "batching_parameters").read_text()
+    (config / "batching_parameters").write_text("mine")
+    assert main(words) == 1
+    assert "batching_parameters exists" in capsys.readouterr().err
+    (config / "batching_parameters").write_text(tuned)
+    (config / "models.config").write_text("model_config_list {\n}\n")  # Of no models yet.
     assert main(words) == 0
     assert f'base_path: "{model.parent}"' in (tmp_path / "config" / "models.config").read_text()
     assert requests(model)

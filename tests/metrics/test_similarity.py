@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from spanbert_tf.metrics import similarity
-from spanbert_tf.metrics.similarity import ranks_of_positives, retrieval_figures, spearman
+from spanbert_tf.metrics.similarity import figures_of_ranks, ranks_of_positives, spearman
 
 # Few values, so that many are equal.
 NUMBERS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=7, max_size=7)
@@ -57,9 +57,9 @@ def test_vectors_that_are_all_alike_find_nothing():
     ones = np.ones((3, 2), "float32")
     ranks = ranks_of_positives(ones, ones, ["a", "b", "c"], ["", "", ""])
     assert ranks.tolist() == [3, 3, 3]
-    assert retrieval_figures(ranks) == {"recall_at_1": 0, "mrr": pytest.approx(1 / 3)}
+    assert figures_of_ranks(ranks) == {"recall_at_1": 0, "mrr": pytest.approx(1 / 3)}
     # One text alone is found.
     assert ranks_of_positives(ones, ones, ["a", "a", "a"], ["", "", ""]).tolist() == [1, 1, 1]
-    assert retrieval_figures(np.array([1, 2, 4])) == pytest.approx(
+    assert figures_of_ranks(np.array([1, 2, 4])) == pytest.approx(
         {"recall_at_1": 1 / 3, "mrr": 1.75 / 3}
     )

@@ -96,6 +96,6 @@ def test_bad_recommendations(index: TextIndex):
     with pytest.raises(ValueError, match="expected interests, got none"):
         recommend(index, [])
     with pytest.raises(ValueError, match="`k` must be at least 1"):
-        recommend(index, [interest(index, "snow", 1.0)], k=0)
+        recommend(index, [interest(index, "snow", 1.0)], k=0, exclude=["snow a"])
     with pytest.raises(ValueError, match="width 40, but got vectors of width 3"):
         recommend(index, find_interests(READ))

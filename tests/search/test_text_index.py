@@ -285,7 +285,11 @@ def test_texts_that_do_not_fit(index: TextIndex, tmp_path: Path):
     path = tmp_path / "index" / TEXTS_FILE
     lines = path.read_text("utf-8").split("\n")
     assert json.loads(lines[1]) == ["film", "The film was dull."]
-    for second, message in (('["snow", "The film was d"]', "an id of its own"), ("x" * 30, "not")):
+    for second, message in (
+        ('["snow", "The film was d"]', "an id of its own"),
+        ('[["film"], "The film was dull."]', "is not the texts of an index, or damaged"),
+        ("x" * 30, "not"),
+    ):
         path.write_text("\n".join([lines[0], second, *lines[2:]]), "utf-8")
         sizes = json.loads((path.parent / INDEX_FILE).read_text())
         sizes["files"][TEXTS_FILE] = path.stat().st_size

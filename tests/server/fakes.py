@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.settings import Asking
 
 
@@ -21,6 +22,7 @@ class Echo:
         signatures: ClassVar = {"serving_default": ("text",)}
         asked = ("text",)
         asking_cls = Asking
+        decoder_cls = Decoder
         blank = None
 
     def __init__(self, name: str) -> None:

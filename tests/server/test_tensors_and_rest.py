@@ -1,13 +1,17 @@
 """TensorFlow Serving's JSON, of arrays written by hand."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spanbert_tf.server import rest
+from spanbert_tf.server.asking import ForAnswers, asked_for_answers
 from spanbert_tf.server.errors import RequestError
 from spanbert_tf.server.tensors import ServedTensors
+from spanbert_tf.tasks.seq_2_seq_lm import SpanBertSeq2SeqLM
 
 SIGNATURES = {"serving_default": ("text",), "pairs": ("text", "pair")}
 LISTS = {"word": "", "start": -1}
@@ -154,8 +158,18 @@ def test_examples_to_classify():
             read(json.loads(given), SIGNATURES)
 
 
+def test_clients_do_not_choose_by_what_the_network_decides():
+    """Each number of beams, say, has a graph of its own."""
+    writer: Any = SimpleNamespace(task_class=SpanBertSeq2SeqLM)
+    ask, columns = asked_for_answers(writer, {"text": "a", "num_answers": 2})
+    assert (ask, columns) == (ForAnswers(1, (("num_answers", 2),)), [["a"]])
+    with pytest.raises(RequestError, match="keys text; and perhaps num_answers; got text, num_bea"):
+        asked_for_answers(writer, {"text": "a", "num_beams": 4})
+
+
 def test_labels_and_scores():
     probabilities = np.array([[0.25, 0.75], [0.9, 0.1]], np.float32)
-    assert rest.write_classes(["no", "yes"], probabilities) == {
-        "results": [[["no", 0.25], ["yes", 0.75]], [["no", 0.9], ["yes", 0.1]]]
-    }
+    assert rest.classes_of(["no", "yes"], probabilities) == [
+        [["no", 0.25], ["yes", 0.75]],
+        [["no", 0.9], ["yes", 0.1]],
+    ]

@@ -3,9 +3,14 @@
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
+from spanbert_tf.server.application import Application
 from spanbert_tf.server.asking import ForTensors
 from spanbert_tf.server.errors import RequestError
 from spanbert_tf.server.models import Model
@@ -153,6 +158,63 @@ def test_a_start_with_what_cannot_be_loaded(folder: Path, tmp_path: Path):
         Model(empty, ServerSettings(), load).start()
 
 
+def test_a_start_with_what_breaks_the_loader(folder: Path, caplog: pytest.LogCaptureFixture):
+    def fragile(place: str) -> Echo:
+        if place.endswith("2"):
+            raise RuntimeError("a fault of a library")
+        return load(place)
+
+    write(folder / "2", "two")
+    model = Model(read_source(str(folder)), ServerSettings(), fragile)
+    model.start()
+    assert ask(model) == "one a"
+    model.close()
+    assert "reviews, version 2, is not served: a fault of a library" in caplog.text
+
+
+def test_haste_is_of_versions_that_take_over_later_too(folder: Path):
+    model = Model(read_source(str(folder)), ServerSettings(batch_timeout_ms=3_600_000), load)
+    model.start()
+    model.hurry()
+    write(folder / "2", "two")
+    model.refresh()
+    model.refresh()
+    (answer,) = model.submit(ForTensors(1), [["a"]], 2)
+    assert answer.result(timeout=30).arrays["answer"].tolist() == [b"two a"]
+    model.close()
+
+
+class Classifier(Echo):
+    """Its classes have its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.decoder: Any = SimpleNamespace(lists={}, class_names=[f"{name} no", f"{name} yes"])
+
+    def answer_tensors(self, columns: Any) -> dict[str, np.ndarray]:
+        return {"probabilities": np.array([[0.25, 0.75]] * len(columns[0]), np.float32)}
+
+
+def test_classes_are_those_of_the_version_that_answers(folder: Path):
+    class Changing(Model):
+        """Another version takes over once a request has been read."""
+
+        def submit(self, *arguments: Any) -> Any:
+            write(folder / "2", "two")
+            self.refresh()
+            self.refresh()
+            return super().submit(*arguments)
+
+    settings = ServerSettings()
+    model = Changing(read_source(str(folder)), settings, lambda place: Classifier(load(place).name))
+    model.start()
+    client = TestClient(Application([model], settings).asgi())
+    body = {"examples": [{"text": "a"}, {"text": "b"}]}
+    answer = client.post("/v1/models/reviews:classify", json=body)
+    assert answer.json() == {"results": [[["two no", 0.25], ["two yes", 0.75]]] * 2}
+    model.close()
+
+
 def test_an_error_of_the_task_is_the_clients(model: Model):
     with pytest.raises(RequestError, match="the text is bad") as refused:
         ask(model, "bad")
@@ -167,6 +229,7 @@ def test_names_and_numbers_of_models(folder: Path, tmp_path: Path):
     assert read_source(f"my={folder}") == Source("my", str(folder), None)
     assert read_source(run) == Source("entities", run, 1)
     assert read_source("hf://me/reviews@main") == Source("reviews", "hf://me/reviews@main", 1)
+    assert read_source("hf://me/reviews@refs/pr/1").name == "reviews"
     with pytest.raises(ValueError, match="expected a name of letters"):
         read_source("my model=x")
     with pytest.raises(ValueError, match="two models have the name 'reviews'"):

@@ -18,8 +18,8 @@ from spanbert_tf.metrics.reports import Report
 from spanbert_tf.metrics.similarity import (
     RETRIEVAL_FIGURES,
     SCORE_FIGURES,
+    figures_of_ranks,
     ranks_of_positives,
-    retrieval_figures,
     spearman,
     unit_rows,
 )
@@ -183,7 +183,7 @@ class ComparesVectors:
         figures = ComparesVectors.figures_of({}, records)
         similarities = [one.similarity for one in found]
         if figures == RETRIEVAL_FIGURES:
-            return retrieval_figures(np.array([one.rank for one in found]))
+            return figures_of_ranks(np.array([one.rank for one in found]))
         if figures == SCORE_FIGURES:
             return {"spearman": spearman(similarities, [record.score for record in records])}
         return {"teacher_similarity": float(np.mean(similarities))}
