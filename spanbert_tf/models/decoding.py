@@ -18,21 +18,33 @@ from spanbert_tf.data.batching.rows import Rows
 _D = TypeVar("_D", bound="Decoder")
 
 
+class NetworkFields:
+    """What a network decides by, of all that makes answers of it.
+
+    Attributes:
+        in_network: Names of the fields by which the network decides: a graph of it, and so an
+            export, has them fixed.
+    """
+
+    in_network: ClassVar[tuple[str, ...]] = ()
+
+    def of_network(self) -> dict[str, Any]:
+        """The fields by which the network decides."""
+        return {name: getattr(self, name) for name in self.in_network}
+
+
 @dataclass(frozen=True)
-class Decoder(ABC):
+class Decoder(NetworkFields, ABC):
     """Turns what a task's network decided into answers; its fields travel with each export.
 
     It is written twice: `answers` in NumPy, for Keras and LiteRT, and `serve` in TensorFlow
     operations, for SavedModels.  Both give the same answers.
 
     Attributes:
-        in_network: Names of the fields by which the network decides: a graph of it, and so an
-            export, has them fixed.
         lists: Names of the tensors of `serve` that are as wide as the longest list of their batch,
             and what each holds past a text's last item.
     """
 
-    in_network: ClassVar[tuple[str, ...]] = ()
     lists: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
@@ -63,10 +75,6 @@ class Decoder(ABC):
     @abstractmethod
     def served(self, outputs: dict[str, np.ndarray]) -> list[Any]:
         """Makes an answer for each text of what `serve` gave."""
-
-    def of_network(self) -> dict[str, Any]:
-        """The fields by which the network decides."""
-        return {name: getattr(self, name) for name in self.in_network}
 
     def to_json(self) -> dict[str, Any]:
         """The fields."""

@@ -151,11 +151,11 @@ class JoinsClusters:
         Clusters of one mention count where they are given.
         """
         found = [[(one.start, one.end) for one in of.mentions] for of in answer]
-        return self._counting(found) == self._counting(record.clusters)
-
-    def _counting(self, clusters: Any) -> set[frozenset[Span]]:
-        singletons = self.decoder.singletons
-        return {frozenset(map(tuple, of)) for of in clusters if singletons or len(of) > 1}
+        ours, gold = (
+            {frozenset(map(tuple, of)) for of in clusters if len(of) > 1 or self.decoder.singletons}
+            for clusters in (found, record.clusters)
+        )
+        return ours == gold
 
     def tune(self, answers: Sequence[Candidates], records: Sequence[CoreferenceText]) -> None:
         """Sets both thresholds, see `best_thresholds`."""

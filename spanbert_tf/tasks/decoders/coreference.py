@@ -13,7 +13,7 @@ import tensorflow as tf
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.features import ANTECEDENTS, LINK_SCORES, MENTION_SCORES, MENTION_SPANS
 from spanbert_tf.layers.span_scoring import NEVER
-from spanbert_tf.models.decoding import Decoder
+from spanbert_tf.models.decoding import Decoder, NetworkFields
 
 CERTAIN = 1e6  # Log odds of a mention that is known.
 _FIELDS = {"start": -1, "end": -1, "cluster": -1, "score": -1.0, "link": -1.0}  # and past the last
@@ -82,7 +82,7 @@ class Joined(NamedTuple):
     clusters: FoundClusters
 
 
-class CandidateDecoder:
+class CandidateDecoder(NetworkFields):
     """Gives the candidates themselves, from which thresholds are chosen.
 
     Of a SavedModel it gives what has been joined there already.
