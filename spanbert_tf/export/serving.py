@@ -62,12 +62,13 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
     writing = saved_model_folder(path, overwrite, task.weights)
     with tempfile.TemporaryDirectory() as assets, writing as folder:
         root = tf.train.Checkpoint()
-        root.__call__ = tf.function(task.serve, autograph=False)
+        signatures = _signatures(task)
+        root.__call__ = _call(signatures)
         root.variables = [variable.value for variable in task.variables]
         file = Path(assets) / Path(SAVED_MODEL_TASK_FILE).name
         file.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", "utf-8")
         root.task_file = tf.saved_model.Asset(str(file))
-        tf.saved_model.save(root, str(folder), signatures=_signatures(task, root.__call__))
+        tf.saved_model.save(root, str(folder), signatures=signatures)
         write_warm_up(task, folder)
 
 
@@ -83,13 +84,26 @@ def export_classifier(
     export_task(classifier, path, overwrite)
 
 
-def _signatures(task: SpanBertTask, call: Any) -> dict[str, Any]:
-    """Concrete functions of `call`, by the names of the task's signatures."""
+def _signatures(task: SpanBertTask) -> dict[str, Any]:
+    """Concrete functions of `task.serve`, by the names of the task's signatures."""
+    serve = tf.function(task.serve, autograph=False)
     signatures = {}
     for name, columns in task.signatures.items():
         specs = [tf.TensorSpec([None], tf.string, column) for column in columns]
-        signatures[name] = call.get_concrete_function(*specs)
+        signatures[name] = serve.get_concrete_function(*specs)
     return signatures
+
+
+def _call(signatures: dict[str, Any]) -> Any:
+    """One function of texts by position.
+
+    Saving traces a function once more, so it only calls what has been traced already.
+    """
+    by_count = {len(of.structured_input_signature[0]): of for of in signatures.values()}
+    call = tf.function(lambda *texts: by_count[len(texts)](*texts), autograph=False)
+    for count in by_count:
+        call.get_concrete_function(*[tf.TensorSpec([None], tf.string)] * count)
+    return call
 
 
 class ServedTask(TextTask):
