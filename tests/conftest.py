@@ -1,7 +1,9 @@
 """What every test may use: where the real data lies, and quiet third-party libraries."""
 
+import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first, so that no core waits for another one's last file."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def level_of_logger() -> Iterator[None]:
+    """Takes back the level of the package's logger, which a command sets for its process."""
+    yield
+    logging.getLogger("spanbert_tf").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
