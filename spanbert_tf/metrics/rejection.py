@@ -58,12 +58,13 @@ def best_min_score(inside: np.ndarray, outside: np.ndarray) -> tuple[float, floa
     inside, outside = (np.asarray(scores, np.float32) for scores in (inside, outside))
     scores = np.unique(np.concatenate([inside, outside]))
     # Of each score: what is lower than it is rejected.
-    kept = 1 - np.searchsorted(np.sort(inside), scores) / len(inside)
-    rejected = np.searchsorted(np.sort(outside), scores) / len(outside)
-    accuracy = (kept + rejected) / 2
-    best = int(np.argmax(accuracy))
+    kept = len(inside) - np.searchsorted(np.sort(inside), scores)
+    rejected = np.searchsorted(np.sort(outside), scores)
+    hits = kept * len(outside) + rejected * len(inside)  # Integers, of which equals are equal.
+    best = int(np.argmax(hits))
+    accuracy = float(hits[best] / (2 * len(inside) * len(outside)))
     if best == 0:
-        return 0.0, float(accuracy[0])
+        return 0.0, accuracy
     halfway = (scores[best - 1] + scores[best]) / 2
     # Of two float32 side by side it is one of them.
-    return float(halfway if halfway > scores[best - 1] else scores[best]), float(accuracy[best])
+    return float(halfway if halfway > scores[best - 1] else scores[best]), accuracy

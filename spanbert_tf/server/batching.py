@@ -93,6 +93,8 @@ class Batcher:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
             if self._waiting_rows + len(rows) > self._max_queue:
+                self._drop_cancelled()
+            if self._waiting_rows + len(rows) > self._max_queue:
                 raise too_many(f"{self._waiting_rows} texts are waiting already; try again later")
             self._waiting.extend(pieces)
             self._waiting_rows += len(rows)
@@ -130,14 +132,24 @@ class Batcher:
     def _next_batch(self) -> list[_Piece]:
         """Waits for a batch; there is none once the batcher is closed and nothing waits."""
         with self._changed:
-            while not self._waiting:
-                if self._closed:
-                    return []
-                self._changed.wait()
-            first = self._waiting[0]
-            while (left := first.deadline - time.monotonic()) > 0 and not self._is_full(first.key):
-                self._changed.wait(left)
-            return self._take(first.key)
+            batch: list[_Piece] = []
+            while not batch:  # What was waited for may have been dropped meanwhile.
+                while not self._waiting:
+                    if self._closed:
+                        return []
+                    self._changed.wait()
+                first = self._waiting[0]
+                while (left := first.deadline - time.monotonic()) > 0:
+                    if self._is_full(first.key):
+                        break
+                    self._changed.wait(left)
+                batch = self._take(first.key)
+            return batch
+
+    def _drop_cancelled(self) -> None:
+        """Makes room where clients are gone."""
+        self._waiting = deque(piece for piece in self._waiting if not piece.answer.cancelled())
+        self._waiting_rows = sum(len(piece.rows) for piece in self._waiting)
 
     def _is_full(self, key: Hashable) -> bool:
         rows = sum(len(piece.rows) for piece in self._waiting if piece.key == key)

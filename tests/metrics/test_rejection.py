@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -21,6 +21,7 @@ def test_area_is_the_share_of_pairs_in_order(inside: list[float], outside: list[
     assert area == pytest.approx(roc_auc_score(truth, inside + outside))
 
 
+@example(inside=[0.0] * 5 + [0.125] * 6 + [0.25], outside=[0.0, 0.125])
 @given(inside=SCORES, outside=SCORES)
 def test_no_other_score_parts_them_better(inside: list[float], outside: list[float]):
     def accuracy(lowest: float) -> float:
