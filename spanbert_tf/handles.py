@@ -23,6 +23,7 @@ from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
 from spanbert_tf.checkpoints.tensorflow_v1 import GOOGLE_CONFIG_FILE, INDEX_SUFFIX
 from spanbert_tf.foreign_files import or_null, read_json, text
 from spanbert_tf.keras_internals import preset_file
+from spanbert_tf.ready_models import SHIPPED_MODELS, ready_models
 from spanbert_tf.tasks import TASKS, task_of_class
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -37,7 +38,7 @@ _KERAS_HUB_SCHEMES = ("kaggle", "modelscope")
 
 _log = logging.getLogger(__name__)
 
-_SHIPPED = Path(__file__).resolve().parents[1] / "saved_models" / "spanbert_mini_en_uncased" / "1"
+_SHIPPED = SHIPPED_MODELS / "spanbert_mini_en_uncased" / "1"
 
 
 class Kind(StrEnum):
@@ -101,8 +102,8 @@ def find(handle: AnyHandle | None) -> Handle:
             - a handle that KerasHub reads, such as `kaggle://user/model/keras/name`, or the name of
               one of its presets,
             - the URL of a TF Hub model, `https://...`; needs tensorflow-hub,
-            - the name of a size, see `SpanBertBackbone.from_preset`.  A folder of the same name is
-              reached by `./name`,
+            - the name of a ready model, see `spanbert_tf.ready_models`, or of a size, see
+              `SpanBertBackbone.from_preset`.  A folder of the same name is reached by `./name`,
             - `None`: the encoder to start from where none is named, `default_encoder()`,
             - a `Handle`, which is returned as it is.
 
@@ -125,6 +126,8 @@ def find(handle: AnyHandle | None) -> Handle:
         raise ValueError(f"expected the handle of a model, got {source!r}")
     if source in SIZES:
         return Handle(Kind.SIZE, source, None, source)
+    if source in (ready := ready_models()):
+        return _in_folder(ready[source], source)
     scheme, separator, _ = source.partition("://")
     if source.startswith(hugging_face.HUB_PREFIX):
         return _in_folder(hugging_face.locate(source), source)
@@ -252,14 +255,14 @@ def _existing_folder(source: str) -> Path:
 def _nothing_found(source: str, folder: Path) -> FileNotFoundError:
     return FileNotFoundError(
         f"found nothing under the handle {source!r}; tried a folder ({folder}), the names of "
-        f"presets ({_list(SpanBertBackbone.presets)}) and of sizes ({_list(SIZES)}).  A handle may "
-        f"also be hf://user/repo, kaggle://user/model/keras/name or the https:// URL of a TF Hub "
-        f"model"
+        f"presets ({_list(SpanBertBackbone.presets)}), of ready models "
+        f"({_list(ready_models())}) and of sizes ({_list(SIZES)}).  A handle may also be "
+        f"hf://user/repo, kaggle://user/model/keras/name or the https:// URL of a TF Hub model"
     )
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none is published yet"
+    return ", ".join(names) or "none is there"
 
 
 def _is_a_file(path: Path) -> NotADirectoryError:

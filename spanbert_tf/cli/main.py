@@ -23,7 +23,7 @@ from spanbert_tf.start_up import import_tensorflow
 
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
 COMMANDS = (
-    *("demo", "convert", "export", "finetune", "evaluate", "predict", "serve"),
+    *("demo", "models", "convert", "export", "finetune", "evaluate", "predict", "serve"),
     *("index", "search", "train-vocab", "prepare", "pretrain"),
 )
 
