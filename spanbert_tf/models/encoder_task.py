@@ -116,6 +116,29 @@ class EncoderTask(_Base):
         of_encoder = set(map(id, all_layers(self.backbone)))
         return [layer for layer in all_layers(self) if id(layer) not in of_encoder]
 
+    def mean_loss(
+        self, losses: Any, counts: Any = None, sample_weight: Any = None, least: float = 1e-6
+    ) -> Any:
+        """The loss of a batch: that of its rows over what they count, and the regularizers'.
+
+        Args:
+            losses: float32 `[rows]`.
+            counts: float32 `[rows]`, over what each is a sum.  `None`: over one thing.
+            sample_weight: Weights `[rows]`, or `None`.
+            least: What is divided by at least.
+        """
+        if counts is None:
+            counts = keras.ops.ones_like(losses)
+        if sample_weight is not None:
+            weights = keras.ops.cast(sample_weight, "float32")
+            losses, counts = losses * weights, counts * weights
+        loss = keras.ops.sum(losses) / keras.ops.maximum(keras.ops.sum(counts), least)
+        return self.regularized(loss)
+
+    def regularized(self, loss: Any) -> Any:
+        """A loss and those that layers have added."""
+        return loss + keras.ops.sum(self.losses) if self.losses else loss
+
     @property
     def head_variables(self) -> list[Any]:
         """The trainable variables that are not the encoder's."""

@@ -253,11 +253,7 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
         losses += ops.sum(antecedent_losses(links, values_of_spans(places, clusters)), axis=1)
 
         counts = ops.sum(is_known, axis=(1, 2))
-        if sample_weight is not None:
-            weights = ops.cast(sample_weight, "float32")
-            losses, counts = losses * weights, counts * weights
-        loss = ops.sum(losses) / ops.maximum(ops.sum(counts), 1.0)
-        return loss + ops.sum(self.losses) if self.losses else loss
+        return self.mean_loss(losses, counts, sample_weight, least=1.0)
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The candidates of each row, and the one that each is best linked to."""

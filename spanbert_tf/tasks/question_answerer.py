@@ -227,12 +227,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
             ops.sparse_categorical_crossentropy(y[:, side], y_pred[name], from_logits=True)
             for side, name in enumerate(("start_logits", "end_logits"))
         )
-        if sample_weight is None:
-            loss = ops.mean(losses)
-        else:
-            weights = ops.cast(sample_weight, "float32")
-            loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
-        return loss + ops.sum(self.losses) if self.losses else loss
+        return self.mean_loss(losses, sample_weight=sample_weight)
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The best spans of each row, as pieces of its context, and their odds against none."""

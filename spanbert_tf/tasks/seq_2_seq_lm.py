@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from keras_hub.models import Seq2SeqLM
 
 from spanbert_tf.backbone import SpanBertBackbone
@@ -224,7 +223,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
             sample_weight=sample_weight,
             training=training,
         )
-        return loss + ops.sum(self.losses) if self.losses else loss
+        return self.regularized(loss)
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The texts that the task's own search finds."""

@@ -289,12 +289,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
                 losses += ranking_losses(part, numbers, self.temperature, self.symmetric)
         if teachers is not None:
             losses += distillation_losses(vectors, teachers)
-        if sample_weight is None:
-            loss = ops.mean(losses)
-        else:
-            weights = ops.cast(sample_weight, "float32")
-            loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-9)
-        return loss + ops.sum(self.losses) if self.losses else loss
+        return self.mean_loss(losses, sample_weight=sample_weight)
 
     def train_step(self, *args: Any) -> Any:
         """A step of training, as the backend's trainer has it; see also `cached_step`."""

@@ -218,12 +218,7 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
         else:
             losses = ops.sparse_categorical_crossentropy(y, logits, from_logits=True)
             losses = ops.sum(losses * words, axis=1)
-        counts = ops.sum(words, axis=1)
-        if sample_weight is not None:
-            weights = ops.cast(sample_weight, "float32")
-            losses, counts = losses * weights, counts * weights
-        loss = ops.sum(losses) / ops.maximum(ops.sum(counts), 1e-6)
-        return loss + ops.sum(self.losses) if self.losses else loss
+        return self.mean_loss(losses, ops.sum(words, axis=1), sample_weight)
 
     def score(self, answers: Sequence[Any], records: Sequence[Any]) -> dict[str, float]:
         """Precision, recall and F1 of whole entities, see `metrics.entities`."""
