@@ -5,6 +5,19 @@
 
 from pathlib import Path
 
+# What each is asked in a demo: as many texts as it takes at a time.
+EXAMPLES = {
+    "coreference_en": ("Ann told her brother that she had won, and he believed her.",),
+    "entities_en": ("Ada Lovelace met Charles Babbage in London.",),
+    "intents_banking_en": ("My card has not arrived yet.",),
+    "questions_en": (
+        "Who wrote the first program?",
+        "Ada Lovelace wrote the first program in 1843.",
+    ),
+    "relations_en": ("The <e1>author</e1> wrote it with a <e2>typewriter</e2>.",),
+    "sentiment_en": ("The room was small, but I slept like a stone.",),
+}
+
 SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
 
@@ -22,3 +35,9 @@ def summary_of(folder: Path) -> str:
     """What a model is, in a sentence: the first paragraph of its card."""
     paragraphs = (folder / "README.md").read_text("utf-8").split("\n\n")
     return " ".join(paragraphs[1].split())
+
+
+def example_of(name: str) -> str:
+    """The command that asks a model its example."""
+    texts = " ".join(f'"{text}"' for text in EXAMPLES[name])
+    return f"spanbert-tf predict {name} {texts}"

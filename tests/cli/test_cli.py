@@ -24,7 +24,7 @@ from tests.data.corpora import VOCABULARY
 from tests.training.pretraining.pretraining_runs import make_corpus, make_encoder
 
 COMMANDS = (
-    *("demo", "convert", "export", "finetune", "evaluate", "predict", "serve"),
+    *("demo", "models", "convert", "export", "finetune", "evaluate", "predict", "serve"),
     *("index", "search", "train-vocab", "prepare", "pretrain"),
 )
 # Pieces of `tests.checkpoints.foreign_folders.vocabulary`: w1 says yes and w2 says no.
