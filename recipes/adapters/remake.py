@@ -29,7 +29,7 @@ SETTINGS: dict[str, tuple[str, list[str]]] = {
     "entities_en": ("token-classification", ["--crf", "--epochs", "8"]),
     "relations_en": ("relation-extraction", ["--epochs", "5"]),
     "questions_en": ("question-answering", ["--epochs", "1"]),
-    "coreference_en": ("coreference-resolution", ["--learning-rate", "1e-3"]),
+    "coreference_en": ("coreference-resolution", ["--epochs", "4", "--learning-rate", "1e-3"]),
 }
 
 
@@ -63,6 +63,9 @@ def remake(name: str) -> None:
 
 def halve(source: Path, target: Path) -> None:
     """Writes an adapter in float16; a card that lies in the folder stays."""
+    from spanbert_tf.start_up import import_tensorflow
+
+    import_tensorflow()  # Without its lines on devices.
     from spanbert_tf import load_adapter, save_adapter
 
     with tempfile.TemporaryDirectory() as folder:

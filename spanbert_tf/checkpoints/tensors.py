@@ -47,8 +47,11 @@ def write_tensors(tensors: Tensors, path: Path, metadata: dict[str, str] | None 
     Raises:
         OSError: It cannot be written, such as on a full disk.
     """
+    path.touch()
+    mode = path.stat().st_mode  # Safetensors would leave it to its owner alone.
     try:
         save_file(tensors, path, metadata)
+        path.chmod(mode)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

@@ -109,6 +109,15 @@ def test_preset_loads_through_the_base_classes(tmp_path: Path):
     assert classifier.predict(TEXTS, verbose=0).shape == (2, 3)
 
 
+def test_all_that_is_written_may_be_read_by_the_same_people(checkpoint: Path, tmp_path: Path):
+    backbone, tokenizer = load_hugging_face(checkpoint)
+    save_hugging_face(backbone, tokenizer, tmp_path / "saved")
+    files = list((tmp_path / "saved").iterdir())
+    (tmp_path / "usual").touch()
+    assert len(files) > 2
+    assert {file.stat().st_mode for file in files} == {(tmp_path / "usual").stat().st_mode}
+
+
 @pytest.mark.slow
 def test_hugging_face_loads_what_is_written(checkpoint: Path, tmp_path: Path):
     torch = pytest.importorskip("torch", reason="the oracle is the Hugging Face library's BERT")
