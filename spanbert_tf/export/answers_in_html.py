@@ -40,10 +40,10 @@ def bars(probabilities: Iterable[tuple[str, float]]) -> str:
     """The highest of some probabilities, each with its name and as long as it is high."""
     best = sorted(probabilities, key=lambda item: -item[1])[:MOST_BARS]
     rows = [
-        f"<span>{escape(name)}</span>"
+        f"<div>{escape(name)}</div>"
         f'<div style="width: {100 * value:.1f}%; height: 0.7em; border-radius: 3px; '
         f'background: hsl(215, 60%, 60%)"></div>'
-        f"<span>{value:.3f}</span>"
+        f"<div>{value:.3f}</div>"
         for name, value in best
     ]
     grid = "display: grid; grid-template-columns: max-content 12em max-content"
@@ -60,7 +60,8 @@ def _in_colours(text: str, spans: Sequence[Any]) -> str:
         group = getattr(span, "entity_group", "")
         # The golden angle parts the hues of groups that follow one another.
         hue = hues.setdefault(group, round(len(hues) * 137.508) % 360)
-        style = f"background: hsl({hue}, 75%, 88%); color: black; border-radius: 3px"
+        style = f"background: hsl({hue}, 75%, 88%); color: black"
+        style += "; border-radius: 3px; padding: 0 2px"
         inner = escape(text[span.start : span.end])
         if group:
             inner += f" <small>{escape(group)}</small>"

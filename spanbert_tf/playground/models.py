@@ -37,8 +37,8 @@ class Model:
 
     @property
     def title(self) -> str:
-        """What models of this form are asked for, in words."""
-        return "Fill in" if self.task == PRETRAINING_TASK else " and ".join(self.asked).capitalize()
+        """What people give models of this form, in words."""
+        return "Masks" if self.task == PRETRAINING_TASK else " and ".join(self.asked).capitalize()
 
     def __call__(self, *texts: str | None) -> str:
         """Answers for texts, with its name as a heading.

@@ -107,7 +107,7 @@ def _ask_all(gradio: Any, models: Sequence[Model]) -> None:
     names = [model.name for model in models]
     boxes = _boxes(gradio, models[0])
     chosen = [gradio.CheckboxGroup(names, value=names, label="Models")] if len(names) > 1 else []
-    button = gradio.Button(_verb(models[0]), variant="primary")
+    button = gradio.Button("Answer", variant="primary")
     answers = gradio.HTML()
 
     def answer(*given: Any) -> str:
@@ -154,10 +154,6 @@ def _boxes(gradio: Any, model: Model) -> list[Any]:
         )
         for name in model.asked
     ]
-
-
-def _verb(model: Model) -> str:
-    return "Fill in" if model.task == PRETRAINING_TASK else "Answer"
 
 
 def _on(

@@ -12,19 +12,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--no-first-run", "--disable-background-networking", "--window-size=1100,900"),
 )
-SECONDS = 60
+SECONDS = 30
 
 
 def find_chromium() -> str | None:
     """Its path; `None` where it is not installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def seen(selector: str) -> str:
+    """In JavaScript, the elements that can be seen, as an array."""
+    return f"[...document.querySelectorAll({json.dumps(selector)})].filter(of => of.offsetParent)"
 
 
 class Browser:
@@ -34,9 +39,9 @@ class Browser:
         urls: Of all requests that the page made.
     """
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands = os.fdopen(commands, "wb", buffering=0)
-        self._answers = os.fdopen(answers, "rb")
+    def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
+        self._commands = commands
+        self._answers = answers
         self._number = 0
         self._session: str | None = None
         self.urls: list[str] = []
@@ -81,9 +86,8 @@ class Browser:
 
     def click(self, selector: str, text: str = "") -> None:
         """Clicks on the first element that can be seen and, if given, has just this text."""
-        found = f"""[...document.querySelectorAll({json.dumps(selector)})].find(
-            of => of.offsetParent && (!{json.dumps(text)} ||
-                                      of.innerText.trim() === {json.dumps(text)}))"""
+        quoted = json.dumps(text)
+        found = f"{seen(selector)}.find(of => [of.innerText.trim(), ''].includes({quoted}))"
         self.wait_for(f"!!({found})")
         self.evaluate(f"({found}).scrollIntoView({{block: 'center'}})")
         box = self.evaluate(
@@ -126,8 +130,11 @@ def browser(chromium: str, folder: Path) -> Iterator[Browser]:
     os.close(theirs_in)
     os.close(theirs_out)
     try:
-        page = Browser(ours_out, ours_in)
-        yield page
+        with (
+            os.fdopen(ours_out, "wb", buffering=0) as commands,
+            os.fdopen(ours_in, "rb") as answers,
+        ):
+            yield Browser(commands, answers)
     finally:
         process.kill()
         process.wait()

@@ -17,7 +17,7 @@ import pytest
 
 from spanbert_tf.cli.main import main
 from spanbert_tf.playground import page
-from tests.playground.browser import browser, find_chromium
+from tests.playground.browser import browser, find_chromium, seen
 
 needs_gradio = pytest.mark.skipif(
     find_spec("gradio") is None, reason="gradio is not installed: the extra `playground`"
@@ -79,7 +79,7 @@ def test_what_each_tab_answers(url: str):
     assert "<small>PER</small>" in both
     _, (answer,) = ask(url, "question_and_context", "who ?", "ada met bo")
     assert "</span>" in answer
-    _, (filled,) = ask(url, "fill_in", "ada [MASK] bo")
+    _, (filled,) = ask(url, "masks", "ada [MASK] bo")
     assert "[MASK]" in filled
     _, (left, right) = ask(url, "compare_text_classification", "ada met bo", "temper", "mood")
     assert "<h4>temper</h4>\n<p>glad " in left
@@ -91,7 +91,7 @@ def test_what_each_tab_answers(url: str):
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("fill_in", ("<b>ada",), "encoder: there is no [MASK] to fill in &#x27;&lt;b&gt;ada"),
+        ("masks", ("<b>ada",), "encoder: there is no [MASK] to fill in &#x27;&lt;b&gt;ada"),
         ("text", ("", ["mood"]), "The text is empty: write one first."),
         ("text", ("ada", []), "No model is chosen."),
     ],
@@ -106,20 +106,34 @@ def test_what_is_wrong_with_a_text_is_told(url: str, name: str, given: Any, mess
 @needs_chromium
 @pytest.mark.slow
 def test_page_in_a_browser(url: str, tmp_path: Path):
+    """Clicks through the tabs; screenshots are left in the folder of the test."""
     with browser(str(find_chromium()), tmp_path / "profile") as tab:
         tab.call("Page.navigate", url=url)
         tab.write("textarea", HTML_IN_TEXT)
-        tab.click("button", "Answer")
-        tab.wait_for("document.querySelectorAll('h4').length == 3")
+        tab.click("button.primary")
+        tab.wait_for(f"{seen('h4')}.length == 3")
         tab.screenshot(tmp_path / "text.png")
-        coloured = tab.evaluate(
-            "[...document.querySelectorAll('span[title]')].map(of => of.parentNode.innerText)"
-        )
-        assert coloured, tab.text()
-        tab.click("button", "Fill in")
-        tab.wait_for("[...document.querySelectorAll('label')].length")
-        tab.screenshot(tmp_path / "fill.png")
-        print(coloured, tab.text(), tab.urls)
+        span = "document.querySelector('span[title]')"
+        assert tab.evaluate(f"{span}.parentNode.innerText.replaceAll(' PER', '')") == HTML_IN_TEXT
+        assert "hsl" in tab.evaluate(f"{span}.getAttribute('style')")
+
+        tab.click("[role=tab]", "Masks")
+        tab.wait_for(f"{seen('textarea')}[0].value.includes('[MASK]')")
+        tab.write("textarea", "<u>ada")
+        tab.click("button.primary")
+        tab.wait_for("document.body.innerText.includes(`no [MASK] to fill in '<u>ada'`)")
+        tab.screenshot(tmp_path / "error.png")
+        tab.write("textarea", "ada [MASK] [MASK] .")
+        tab.click("button.primary")
+        tab.wait_for(f"{seen('p')}.some(of => of.innerText == '[MASK] [MASK]')")
+        tab.screenshot(tmp_path / "masks.png")
+
+        tab.click("[role=tab]", "Compare")
+        tab.click("button.primary")
+        tab.wait_for(f"{seen('h4')}.length == 2")
+        tab.screenshot(tmp_path / "compare.png")
+    assert tab.urls
+    assert [of for of in tab.urls if not of.startswith((url, "data:"))] == []
 
 
 def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch):
