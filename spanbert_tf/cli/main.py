@@ -24,7 +24,7 @@ from spanbert_tf.start_up import import_tensorflow
 # Each is a module of this package: `SUMMARY`, `EXAMPLE`, `add_arguments`, `run` and `show`.
 COMMANDS = (
     *("demo", "models", "convert", "export", "finetune", "evaluate", "predict", "serve"),
-    *("index", "search", "train-vocab", "prepare", "pretrain"),
+    *("playground", "index", "search", "train-vocab", "prepare", "pretrain"),
 )
 
 

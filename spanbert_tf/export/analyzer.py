@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spanbert_tf.export.adapters import encoder_of, load_adapter
+from spanbert_tf.export.answers_in_html import html_of
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.task_loading import load_task
 from spanbert_tf.export.text_task import KerasTask, TextTask, fields_of
@@ -50,7 +51,7 @@ class Analysis:
     def to_html(self) -> str:
         """A part of a page: under the name of each task its answer, spans in colours."""
         parts = [
-            f"<h4>{escape(name)}</h4>\n{_html_of(self.text, answer)}"
+            f"<h4>{escape(name)}</h4>\n{html_of(self.text, answer)}"
             for name, answer in self.answers.items()
         ]
         return "<div>\n" + "\n".join(parts) + "\n</div>"
@@ -79,17 +80,12 @@ class Analyzer:
     def __init__(
         self, handles: Sequence[AnyHandle] | Mapping[str, AnyHandle], trust: bool = False
     ) -> None:
-        named = handles.items() if isinstance(handles, Mapping) else map(_named, handles)
-        self.tasks: dict[str, TextTask] = {}
-        encoders: dict[str, Any] = {}
-        for name, handle in named:
-            if name in self.tasks:
-                raise ValueError(f"two tasks have the name {name!r}: give a dictionary of them")
-            self.tasks[name] = _load(find(handle), encoders, trust)
-            asked = self.tasks[name].task_class.asked
+        self.tasks = load_tasks(by_name(handles), trust)
+        for name, task in self.tasks.items():
+            asked = task.task_class.asked
             if len(asked) > 1:
                 raise ValueError(
-                    f"{name}: expected a task of one text, but {self.tasks[name].task} takes "
+                    f"{name}: expected a task of one text, but {task.task} takes "
                     f"{' and '.join(asked)}"
                 )
         if not self.tasks:
@@ -112,6 +108,41 @@ class Analyzer:
         ]
 
 
+def by_name(handles: Sequence[AnyHandle] | Mapping[str, AnyHandle]) -> dict[str, AnyHandle]:
+    """Handles by the names of their folders; a dictionary has names already.
+
+    Raises:
+        ValueError: Two have one name.
+    """
+    named: dict[str, AnyHandle] = {}
+    for name, handle in handles.items() if isinstance(handles, Mapping) else map(_named, handles):
+        if name in named:
+            raise ValueError(f"two tasks have the name {name!r}: give a dictionary of them")
+        named[name] = handle
+    return named
+
+
+def load_tasks(
+    handles: Mapping[str, AnyHandle], trust: bool = False, encoders: dict[str, Any] | None = None
+) -> dict[str, TextTask]:
+    """Loads tasks, adapters of one encoder on the same weights in memory.
+
+    Args:
+        handles: What `load_task` takes, by names.
+        trust: As for `load_task`.
+        encoders: Those in memory, a backbone and its tokenizer by the path of each; the encoders of
+            adapters join them.
+
+    Returns:
+        The tasks by their names.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError, ImportError, OSError: As `load_task`.
+    """
+    encoders = {} if encoders is None else encoders
+    return {name: _load(find(handle), encoders, trust) for name, handle in handles.items()}
+
+
 def _named(handle: AnyHandle) -> tuple[str, AnyHandle]:
     source = handle.source if isinstance(handle, Handle) else os.fspath(handle)
     path = Path(without_revision(source)).absolute()
@@ -126,30 +157,3 @@ def _load(found: Handle, encoders: dict[str, Any], trust: bool) -> TextTask:
     if encoder.path not in encoders:
         encoders[encoder.path] = load_backbone(encoder)
     return KerasTask(load_adapter(found, encoders[encoder.path]))
-
-
-def _html_of(text: str, answer: Any) -> str:
-    if hasattr(answer, "to_html"):
-        return answer.to_html()
-    if hasattr(answer, "tolist"):
-        first = ", ".join(f"{number:.4f}" for number in answer.tolist()[:3])
-        return f"<p>{first}, ... ({len(answer)} numbers)</p>"
-    if not isinstance(answer, list):
-        return f"<p>{escape(str(answer))}</p>"
-    spans = sorted((one for one in answer if hasattr(one, "start")), key=lambda one: one.start)
-    if len(spans) < len(answer):
-        return "".join(f"<p>{escape(str(one))}</p>" for one in answer)
-    hues: dict[str, int] = {}
-    parts, at = [], 0
-    for span in spans:
-        group = getattr(span, "entity_group", "")
-        # The golden angle parts the hues of groups that follow one another.
-        hue = hues.setdefault(group, round(len(hues) * 137.508) % 360)
-        style = f"background: hsl({hue}, 75%, 88%); color: black; border-radius: 3px"
-        inner = f"{escape(text[span.start : span.end])} <small>{escape(group)}</small>"
-        title = escape(str(span), quote=True)
-        parts += [escape(text[at : span.start]), f'<span style="{style}" title="{title}">{inner}']
-        parts.append("</span>")
-        at = span.end
-    body = "".join(parts) + escape(text[at:])
-    return f'<div style="white-space: pre-wrap; line-height: 1.9">{body}</div>'

@@ -25,7 +25,7 @@ from tests.training.pretraining.pretraining_runs import make_corpus, make_encode
 
 COMMANDS = (
     *("demo", "models", "convert", "export", "finetune", "evaluate", "predict", "serve"),
-    *("index", "search", "train-vocab", "prepare", "pretrain"),
+    *("playground", "index", "search", "train-vocab", "prepare", "pretrain"),
 )
 # Pieces of `tests.checkpoints.foreign_folders.vocabulary`: w1 says yes and w2 says no.
 TRAIN = "text\tlabel\n" + "".join(f"w1 w4 {'w4 ' * (i % 3)}\tyes\nw2 w5\tno\n" for i in range(12))

@@ -1,0 +1,144 @@
+"""Models as the page has them: texts in, a part of a page out."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any
+
+from spanbert_tf.export.analyzer import by_name, load_tasks
+from spanbert_tf.export.answers_in_html import bars, html_of
+from spanbert_tf.export.loading import load_with_heads
+from spanbert_tf.export.text_task import TextTask
+from spanbert_tf.handles import PRETRAINING_TASK, AnyHandle, Handle, default_encoder, find
+from spanbert_tf.ready_models import ready_models
+from spanbert_tf.tasks.pretrainer import SpanBertPretrainer
+
+LONGEST_TEXT = 100_000  # characters
+MASK = "[MASK]"
+
+AnyHandles = Sequence[AnyHandle] | Mapping[str, AnyHandle]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the page.
+
+    Attributes:
+        name: By which people know it.
+        task: Its task, a key of `spanbert_tf.tasks.TASKS`.
+        asked: Names of the texts that it takes.
+        answer: Makes HTML of what it answers for these texts.
+    """
+
+    name: str
+    task: str
+    asked: tuple[str, ...]
+    answer: Callable[..., str]
+
+    @property
+    def title(self) -> str:
+        """What people give models of this form, in words."""
+        return "Masks" if self.task == PRETRAINING_TASK else " and ".join(self.asked).capitalize()
+
+    def __call__(self, *texts: str | None) -> str:
+        """Answers for texts, with its name as a heading.
+
+        Raises:
+            ValueError: A text is empty or too long, or the task does not take it.
+        """
+        given = [text or "" for text in texts]
+        for name, text in zip(self.asked, given, strict=True):
+            if not text.strip():
+                raise ValueError(f"The {name} is empty: write one first.")
+            if len(text) > LONGEST_TEXT:
+                raise ValueError(
+                    f"The {name} has {len(text):,} characters; {LONGEST_TEXT:,} at most are read."
+                )
+        try:
+            answer = self.answer(*given)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        return f"<h4>{escape(self.name)}</h4>\n{answer}"
+
+
+def load_models(handles: AnyHandles = (), trust: bool = False) -> dict[str, Model]:
+    """Loads models; the default encoder and adapters of it share its weights.
+
+    Args:
+        handles: Tasks as `load_task` takes them, and encoders with heads of pretraining, each by
+            the name of its folder; or a dictionary of them.  None at all: the ready models, and the
+            default encoder if it has such heads.
+        trust: As for `load_task`.
+
+    Returns:
+        The models by name, tasks before encoders.
+
+    Raises:
+        ValueError: Two have one name; there is nothing to load; or see `load_task`.
+        FileNotFoundError, ConnectionError, ImportError, OSError: As `load_task`.
+    """
+    found = {name: find(handle) for name, handle in by_name(handles or _by_default()).items()}
+    if not found:
+        raise ValueError(
+            "there are no ready models, and the default encoder cannot fill masks: name a model"
+        )
+    encoders: dict[str, Any] = {}
+    filling = {
+        name: _load_filling(name, handle, encoders)
+        for name, handle in found.items()
+        if handle.task == PRETRAINING_TASK
+    }
+    others = {name: handle for name, handle in found.items() if name not in filling}
+    tasks = load_tasks(others, trust, encoders)
+    finder = next((task for task in tasks.values() if hasattr(task, "find_entities")), None)
+    return {name: _of_task(name, task, finder) for name, task in tasks.items()} | filling
+
+
+def by_form(models: Iterable[Model]) -> list[list[Model]]:
+    """Models that take the same texts together."""
+    forms: dict[str, list[Model]] = {}
+    for model in models:
+        forms.setdefault(model.title, []).append(model)
+    return list(forms.values())
+
+
+def comparable(models: Iterable[Model]) -> list[list[Model]]:
+    """Models of the same task together, two at least."""
+    tasks: dict[str, list[Model]] = {}
+    for model in models:
+        tasks.setdefault(model.task, []).append(model)
+    return [of_task for of_task in tasks.values() if len(of_task) > 1]
+
+
+def _by_default() -> dict[str, AnyHandle]:
+    encoder = find(default_encoder())
+    filling = [encoder] if encoder.task == PRETRAINING_TASK else []
+    return {**ready_models(), **by_name(filling)}
+
+
+def _of_task(name: str, task: TextTask, finder: TextTask | None) -> Model:
+    of = task.task_class
+    takes_finder = "entities" in {field.name for field in fields(of.asking_cls)}
+
+    def answer(*texts: str) -> str:
+        # Without marks of their own, texts have their entities found.
+        is_marked = "<e1" in texts[0] or finder is None
+        options = {"entities": finder} if takes_finder and not is_marked else {}
+        return html_of(texts[-1], task(*texts, **options))
+
+    return Model(name, task.task, of.asked, answer)
+
+
+def _load_filling(name: str, handle: Handle, encoders: dict[str, Any]) -> Model:
+    pretrainer, tokenizer = load_with_heads(handle)
+    assert isinstance(pretrainer, SpanBertPretrainer)  # noqa: S101 - by the handle's task
+    encoders[handle.path] = pretrainer.backbone, tokenizer
+
+    def answer(text: str) -> str:
+        parts = []
+        for fillings in pretrainer.fill_spans(text):
+            masks = " ".join([MASK] * len(fillings[0].token_ids))
+            parts += [f"<p>{masks}</p>", bars((one.text, one.score) for one in fillings)]
+        return "\n".join(parts)
+
+    return Model(name, PRETRAINING_TASK, ("text",), answer)

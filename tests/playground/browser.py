@@ -1,0 +1,140 @@
+"""A headless Chromium, by its DevTools protocol over two pipes: nothing to install beside it.
+
+https://chromedevtools.github.io/devtools-protocol
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    *("--no-first-run", "--disable-background-networking", "--window-size=1100,900"),
+)
+SECONDS = 30
+
+
+def find_chromium() -> str | None:
+    """Its path; `None` where it is not installed."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def seen(selector: str) -> str:
+    """In JavaScript, the elements that can be seen, as an array."""
+    return f"[...document.querySelectorAll({json.dumps(selector)})].filter(of => of.offsetParent)"
+
+
+class Browser:
+    """One page.
+
+    Attributes:
+        urls: Of all requests that the page made.
+    """
+
+    def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
+        self._commands = commands
+        self._answers = answers
+        self._number = 0
+        self._session: str | None = None
+        self.urls: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Network", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Calls a method of the protocol; meanwhile events come in."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = json.loads(self._read())
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.urls.append(answer["params"]["request"]["url"])
+            if answer.get("id") == self._number:
+                assert "error" not in answer, (method, answer)
+                return answer["result"]
+
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression in JavaScript."""
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def wait_for(self, script: str) -> Any:
+        """Waits for an expression to be true."""
+        end = time.monotonic() + SECONDS
+        while not (value := self.evaluate(script)):
+            assert time.monotonic() < end, f"still false: {script}\n{self.text()[-2000:]}"
+            time.sleep(0.1)
+        return value
+
+    def text(self) -> str:
+        """What can be read on the page."""
+        return self.evaluate("document.body.innerText")
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Clicks on the first element that can be seen and, if given, has just this text."""
+        quoted = json.dumps(text)
+        found = f"{seen(selector)}.find(of => [of.innerText.trim(), ''].includes({quoted}))"
+        self.wait_for(f"!!({found})")
+        self.evaluate(f"({found}).scrollIntoView({{block: 'center'}})")
+        box = self.evaluate(
+            f"(of => ({{x: of.x + of.width / 2, y: of.y + of.height / 2}}))"
+            f"(({found}).getBoundingClientRect())"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **box)
+
+    def write(self, selector: str, text: str) -> None:
+        """Clicks on a box and types, in place of what it has."""
+        self.click(selector)
+        self.evaluate("document.activeElement.select()")
+        self.call("Input.insertText", text=text)
+
+    def screenshot(self, path: Path) -> None:
+        """Writes a PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+    def _read(self) -> bytes:
+        message = bytearray()
+        while (byte := self._answers.read(1)) != b"\0":
+            assert byte, "Chromium has ended"
+            message += byte
+        return bytes(message)
+
+
+@contextmanager
+def browser(chromium: str, folder: Path) -> Iterator[Browser]:
+    """Starts it, and ends it with the body."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    flags = " ".join([*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={folder}"])
+    process = subprocess.Popen(
+        ["bash", "-c", f'exec "$0" {flags} 3<&{theirs_in} 4>&{theirs_out}', chromium],
+        pass_fds=(theirs_in, theirs_out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    try:
+        with (
+            os.fdopen(ours_out, "wb", buffering=0) as commands,
+            os.fdopen(ours_in, "rb") as answers,
+        ):
+            yield Browser(commands, answers)
+    finally:
+        process.kill()
+        process.wait()
