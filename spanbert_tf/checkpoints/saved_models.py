@@ -38,13 +38,15 @@ _HEADS: Schema = {"span_boundary": flag(required=True), "max_targets": integer(1
 
 
 def restore_encoder(
-    path: str | os.PathLike[str], dtype: Any = None
+    path: str | os.PathLike[str], dtype: Any = None, tokenizer: SpanBertTokenizer | None = None
 ) -> SpanBertBackbone | SpanBertPretrainer:
     """Makes the encoder, or the pretrainer, that a SavedModel of `export_encoder` was made of.
 
     Args:
         path: The SavedModel's folder.
         dtype: dtype or dtype policy; by default Keras's.
+        tokenizer: What `restore_tokenizer` made of the folder, if it has been called: it takes as
+            long as all else.
 
     Returns:
         A `SpanBertPretrainer` if the SavedModel has heads, a `SpanBertBackbone` otherwise.
@@ -68,7 +70,8 @@ def restore_encoder(
     _assign(backbone.variables, weights, "variables", path)
     if config.get("pretrainer") is None:
         return backbone
-    tokenizer = restore_tokenizer(path)
+    if tokenizer is None:
+        tokenizer = restore_tokenizer(path)
     heads = config["pretrainer"]
     preprocessor = SpanBertPretrainerPreprocessor(
         tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]

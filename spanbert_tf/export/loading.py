@@ -191,7 +191,7 @@ class _SavedModel(_Encoder):
     ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
         # The tokenizer first: a vocabulary that does not fit is found before the weights are read.
         tokenizer = self.tokenizer()
-        return restore_encoder(self.path, dtype), tokenizer
+        return restore_encoder(self.path, dtype, tokenizer), tokenizer
 
 
 _ENCODERS: dict[Kind, type[_Encoder]] = {
