@@ -3,6 +3,7 @@
 `spanbert_tf.load_task("entities_en")` and `spanbert-tf predict entities_en` know them by name.
 """
 
+import json
 from pathlib import Path
 
 # What each is asked in a demo: as many texts as it takes at a time.
@@ -35,6 +36,11 @@ def summary_of(folder: Path) -> str:
     """What a model is, in a sentence: the first paragraph of its card."""
     paragraphs = (folder / "README.md").read_text("utf-8").split("\n\n")
     return " ".join(paragraphs[1].split())
+
+
+def task_of(folder: Path) -> str:
+    """The task of a model; read here, as `spanbert_tf.handles` imports Keras."""
+    return json.loads((folder / "adapter.json").read_text("utf-8"))["task"]
 
 
 def example_of(name: str) -> str:

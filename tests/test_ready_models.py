@@ -52,6 +52,7 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == NAMES
+    assert [row["task"] for row in rows] == [find(name).task for name in NAMES]
     assert all(row["bytes"] > 500_000 for row in rows)
     assert main(["models"]) == 0
     assert ready_models.example_of("entities_en") in capsys.readouterr().out

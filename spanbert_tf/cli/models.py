@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
-from spanbert_tf.ready_models import example_of, ready_models, summary_of
+from spanbert_tf.ready_models import example_of, ready_models, summary_of, task_of
 
 SUMMARY = "list the tasks that come trained, whose names `predict` and the other commands take"
 EXAMPLE = "spanbert-tf models"
@@ -16,12 +16,10 @@ def add_arguments(command: Any, words: list[str]) -> None:
 
 def run(arguments: Namespace) -> list[dict[str, Any]]:
     """Reads what each of them is."""
-    from spanbert_tf.handles import find
-
     return [
         {
             "name": name,
-            "task": find(folder).task,
+            "task": task_of(folder),
             "bytes": sum(file.stat().st_size for file in folder.iterdir()),
             "what": summary_of(folder),
             "example": example_of(name),
