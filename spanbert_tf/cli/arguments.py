@@ -23,6 +23,11 @@ ENCODER_HELP = (
 MODEL_HELP = "folder of a fine-tuned model: preset, SavedModel, LiteRT or adapter; or its handle"
 
 
+def show_example(command: Any, example: str) -> None:
+    """Has a command's help end with an example, in the place of another."""
+    command.epilog = f"example:\n  {example}"
+
+
 def add_settings(
     command: Any, settings_class: type, title: str = "settings", only: Collection[str] = ()
 ) -> None:

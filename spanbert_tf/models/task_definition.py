@@ -35,6 +35,7 @@ class TaskDefinition:
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
         apart: Names of the columns of records, where each text of a record is read on its own.
+        training_file: What one may be called, in the example that `finetune --help` shows.
             `()`: the network reads all texts of a record together, as a signature names them.
         asked: Names of the texts that the verb takes, each an argument.
         blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
@@ -56,6 +57,7 @@ class TaskDefinition:
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
     apart: ClassVar[tuple[str, ...]] = ()
     asked: ClassVar[tuple[str, ...]] = ("text",)
+    training_file: ClassVar[str]
     blank: ClassVar[tuple[str, ...] | None] = None
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]

@@ -120,6 +120,7 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
     verb = "resolve"
     settings_cls = CoreferenceResolution
     reading_cls = CoreferenceFiles
+    training_file = "coreference.conll"
     asking_cls = CoreferenceAsking
     decoder_cls = ClusterDecoder
     decoded = (MENTION_SPANS, MENTION_SCORES, ANTECEDENTS, LINK_SCORES)

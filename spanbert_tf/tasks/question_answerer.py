@@ -105,6 +105,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
     verb = "answer"
     settings_cls = QuestionAnswering
     reading_cls = QuestionFiles
+    training_file = "questions.json"
     asking_cls = QuestionAsking
     signatures: ClassVar = {"serving_default": ("question", "context")}
     asked = ("question", "context")

@@ -79,6 +79,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
     verb = "generate"
     settings_cls = TextGeneration
     reading_cls = PairFiles
+    training_file = "translations.tsv"
     asking_cls = TextAsking
     decoder_cls = TextWriter
     decoded = (GENERATED_IDS, GENERATED_SCORES)
