@@ -35,6 +35,11 @@ class Asking(Settings):
 
 
 @dataclass(frozen=True)
+class Scoring(Settings):
+    """How a task is scored, beside its records: more arguments of its `answer_records`."""
+
+
+@dataclass(frozen=True)
 class FineTuning(Settings):
     """How a task is fine-tuned: what all tasks share."""
 

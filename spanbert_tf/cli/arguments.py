@@ -124,7 +124,7 @@ def add_corpus(command: Any) -> None:
 
 
 def task_of_model(
-    words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], type]
+    words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], Sequence[type]]
 ) -> str | None:
     """The task whose model is the first of some words.
 
@@ -146,10 +146,10 @@ def task_of_model(
         # It may be the value of an option that some task has.
         from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
-        of_tasks = [settings_of(task_class(name)) for name in FINE_TUNED_TASKS]
         with_value = {
             flag_of(field.name)
-            for of in of_tasks
+            for name in FINE_TUNED_TASKS
+            for of in settings_of(task_class(name))
             for field in fields(of)
             if field.metadata["type"] is not bool
         }

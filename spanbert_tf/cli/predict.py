@@ -55,7 +55,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
     task = task_of_model(
-        words[1:], ["--input", "--html", *flags_of(AskedColumns)], lambda of: of.asking_cls
+        words[1:], ["--input", "--html", *flags_of(AskedColumns)], lambda of: [of.asking_cls]
     )
     if task in FINE_TUNED_TASKS:
         add_settings(command, task_class(task).asking_cls, f"how a task of {task} is asked")

@@ -15,7 +15,7 @@ from spanbert_tf.features import Feature
 from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import AskedColumns, Asking, FineTuning
+from spanbert_tf.settings import AskedColumns, Asking, FineTuning, Scoring
 
 
 class TaskDefinition:
@@ -31,6 +31,8 @@ class TaskDefinition:
         more_verbs: Other methods that need no more of the task than `verb` does.
         asking_cls: What else they may say: arguments of that method, options of `predict`.
         settings_cls: How it is fine-tuned.
+        scoring_cls: How its answers are scored: more arguments of `answer_records`, options of
+            `evaluate`.
         reading_cls: How its files are read: options of `read`.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
@@ -52,6 +54,7 @@ class TaskDefinition:
     more_verbs: ClassVar[tuple[str, ...]] = ()
     asking_cls: ClassVar[type[Asking]] = Asking
     settings_cls: ClassVar[type[FineTuning]]
+    scoring_cls: ClassVar[type[Scoring]] = Scoring
     reading_cls: ClassVar[type]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
