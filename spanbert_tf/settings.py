@@ -216,6 +216,15 @@ class AskedColumns(TableFormat):
 
 
 @dataclass(frozen=True)
+class AnsweredParts(Settings):
+    """How a file that is answered is cut into parts."""
+
+    part_records: int = setting(
+        5000, int, "records of a part, fewer where they are long: it ends at 4 MB", at_least(1)
+    )
+
+
+@dataclass(frozen=True)
 class TextColumns(AskedColumns):
     """The same of a file whose texts have labels."""
 

@@ -123,6 +123,20 @@ def add_corpus(command: Any) -> None:
     )
 
 
+def add_runner(command: Any) -> None:
+    """Adds what commands take whose work an Apache Beam runner may do."""
+    command.add_argument(
+        "--runner", metavar="NAME", help="an Apache Beam runner to do it, such as DirectRunner"
+    )
+    command.add_argument(
+        "--runner-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option of the runner, such as --flink_master=host:8081; may be repeated",
+    )
+
+
 def task_of_model(
     words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], Sequence[type]]
 ) -> str | None:

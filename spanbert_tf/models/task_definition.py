@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.lines import AnySource
 from spanbert_tf.data.readers.tables import read_texts, text_columns_of
 from spanbert_tf.features import Feature
 from spanbert_tf.metrics.reports import Report
@@ -30,14 +31,14 @@ class TaskDefinition:
             alone, so that exports have it too.
         more_verbs: Other methods that need no more of the task than `verb` does.
         asking_cls: What else they may say: arguments of that method, options of `predict`.
-        settings_cls: How it is fine-tuned.
         scoring_cls: How its answers are scored: more arguments of `answer_records`, options of
             `evaluate`.
+        settings_cls: How it is fine-tuned.
         reading_cls: How its files are read: options of `read`.
+        training_file: What one may be called, in the example that `finetune --help` shows.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
         apart: Names of the columns of records, where each text of a record is read on its own.
-        training_file: What one may be called, in the example that `finetune --help` shows.
             `()`: the network reads all texts of a record together, as a signature names them.
         asked: Names of the texts that the verb takes, each an argument.
         blank: As little as can be asked, a text for each column of `serving_default`.  `None`:
@@ -53,14 +54,14 @@ class TaskDefinition:
     verb: ClassVar[str]
     more_verbs: ClassVar[tuple[str, ...]] = ()
     asking_cls: ClassVar[type[Asking]] = Asking
-    settings_cls: ClassVar[type[FineTuning]]
     scoring_cls: ClassVar[type[Scoring]] = Scoring
+    settings_cls: ClassVar[type[FineTuning]]
     reading_cls: ClassVar[type]
+    training_file: ClassVar[str]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
     apart: ClassVar[tuple[str, ...]] = ()
     asked: ClassVar[tuple[str, ...]] = ("text",)
-    training_file: ClassVar[str]
     blank: ClassVar[tuple[str, ...] | None] = None
     decoder_cls: ClassVar[type[Decoder]]
     decoded: ClassVar[tuple[Feature, ...]]
@@ -180,7 +181,7 @@ class TaskDefinition:
         raise NotImplementedError
 
     @classmethod
-    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+    def read_asked(cls, path: AnySource, reading: Any = None) -> Columns:
         """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
         return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
 
