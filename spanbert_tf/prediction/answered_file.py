@@ -93,7 +93,7 @@ def answer_file(
         OSError: As `load_task`.
     """
     settings, columns = settings or AnsweredParts(), reading_options or AskedColumns()
-    path, folder = user_path(path).absolute(), user_path(folder).absolute()
+    path, folder = user_path(path), user_path(folder).absolute()
     found = find(model)
     of = task_class_of(found)
     options = vars(asking or of.asking_cls())
@@ -109,7 +109,7 @@ def answer_file(
     handle = found.source if "://" in found.source else found.path
     asked = Asked(
         model=handle,
-        path=path,
+        path=path.absolute(),
         folder=folder,
         reading=columns,
         num_columns=len(of.read_asked(first, columns)),
@@ -121,7 +121,7 @@ def answer_file(
             task=of.task,
             model=handle,
             model_sha256=sha256_of_model(found),
-            input=str(path),
+            input=str(path.absolute()),
             input_bytes=path.stat().st_size,
             input_sha256=file_sha256(path),
             options={**asdict(columns), **options},

@@ -239,6 +239,8 @@ def test_what_cannot_be_begun(models: Path, tmp_path: Path, capsys: pytest.Captu
     assert "another process is at work on" in refused
     refused = predicted(capsys, *words, "--output", models / "classifier" / "out", code=1)
     assert re.search("lies in .*classifier, which is read", refused)
+    refused = predicted(capsys, models / "classifier", "--input", "-", *output, code=1)
+    assert "standard input cannot be read in parts" in refused
     mixed = tmp_path / "mixed.jsonl"
     mixed.write_text('{"text": "a"}\n{"text": "a", "pair": "b"}\n')
     refused = predicted(
