@@ -35,6 +35,11 @@ class Asking(Settings):
 
 
 @dataclass(frozen=True)
+class Scoring(Settings):
+    """How a task is scored, beside its records: more arguments of its `answer_records`."""
+
+
+@dataclass(frozen=True)
 class FineTuning(Settings):
     """How a task is fine-tuned: what all tasks share."""
 
@@ -208,6 +213,15 @@ class AskedColumns(TableFormat):
 
     text_column: str | None = setting(None, str, "column of the texts")
     pair_column: str | None = setting(None, str, "column of the second texts")
+
+
+@dataclass(frozen=True)
+class AnsweredParts(Settings):
+    """How a file that is answered is cut into parts."""
+
+    part_records: int = setting(
+        5000, int, "records of a part, fewer where they are long: it ends at 4 MB", at_least(1)
+    )
 
 
 @dataclass(frozen=True)

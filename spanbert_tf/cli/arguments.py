@@ -26,6 +26,11 @@ MODEL_HELP = (
 )
 
 
+def show_example(command: Any, example: str) -> None:
+    """Has a command's help end with an example, in the place of another."""
+    command.epilog = f"example:\n  {example}"
+
+
 def add_settings(
     command: Any, settings_class: type, title: str = "settings", only: Collection[str] = ()
 ) -> None:
@@ -121,8 +126,22 @@ def add_corpus(command: Any) -> None:
     )
 
 
+def add_runner(command: Any) -> None:
+    """Adds what commands take whose work an Apache Beam runner may do."""
+    command.add_argument(
+        "--runner", metavar="NAME", help="an Apache Beam runner to do it, such as DirectRunner"
+    )
+    command.add_argument(
+        "--runner-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option of the runner, such as --flink_master=host:8081; may be repeated",
+    )
+
+
 def task_of_model(
-    words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], type]
+    words: Sequence[str], options: Sequence[str], settings_of: Callable[[Any], Sequence[type]]
 ) -> str | None:
     """The task whose model is the first of some words.
 
@@ -144,10 +163,10 @@ def task_of_model(
         # It may be the value of an option that some task has.
         from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
-        of_tasks = [settings_of(task_class(name)) for name in FINE_TUNED_TASKS]
         with_value = {
             flag_of(field.name)
-            for of in of_tasks
+            for name in FINE_TUNED_TASKS
+            for of in settings_of(task_class(name))
             for field in fields(of)
             if field.metadata["type"] is not bool
         }

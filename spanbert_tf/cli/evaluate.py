@@ -65,7 +65,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
     task = task_of_model(
         words[1:],
         ["--data", *_FILES, "--shards", *flags_of(TextColumns), *flags_of(Pretraining)],
-        lambda of: of.reading_cls,
+        lambda of: [of.reading_cls, of.scoring_cls],
     )
     if task is not None and task not in FINE_TUNED_TASKS:
         command.add_argument(
@@ -99,8 +99,11 @@ def add_arguments(command: Any, words: list[str]) -> None:
     command.add_argument(
         "--overwrite", action="store_true", help="replace these files if they exist"
     )
-    reading = task_class(task).reading_cls if task else TextColumns
-    add_settings(command, reading, "how the file is read")
+    add_settings(
+        command, task_class(task).reading_cls if task else TextColumns, "how the file is read"
+    )
+    if task:
+        add_settings(command, task_class(task).scoring_cls, f"how a task of {task} is scored")
 
 
 def run(arguments: Namespace) -> Evaluated:
@@ -134,7 +137,8 @@ def run(arguments: Namespace) -> Evaluated:
     reading = settings_from(of.reading_cls, arguments)
     outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
     records = of.read(arguments.data, reading)
-    assessed = task.answer_records(records, out_of_scope=outside)
+    scoring = vars(settings_from(of.scoring_cls, arguments))
+    assessed = task.answer_records(records, out_of_scope=outside, **scoring)
     report = task.report(assessed.answers, records)
     written = []
     if arguments.output is not None:

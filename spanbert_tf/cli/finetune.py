@@ -12,6 +12,7 @@ from spanbert_tf.cli.arguments import (
     flag_of,
     read_out_of_scope,
     settings_from,
+    show_example,
     value_of,
 )
 from spanbert_tf.cli.showing import BAR, figures_in_a_row, progress, say
@@ -29,7 +30,8 @@ PRESET_FOLDER = "preset"
 
 def add_arguments(command: Any, words: list[str]) -> None:
     """Adds the command's options; those of the settings are the task's."""
-    settings_class, reading_class = _classes(value_of(words, "--task") or DEFAULT_TASK)
+    settings_class, reading_class, example = _of_task(value_of(words, "--task") or DEFAULT_TASK)
+    show_example(command, example)
     command.add_argument(
         "--task",
         choices=FINE_TUNED_TASKS,
@@ -182,10 +184,12 @@ def _refuse_without_use(arguments: Namespace) -> None:
         )
 
 
-def _classes(task: str) -> tuple[type, type]:
-    """Settings and reading options of a task; those of the default without its imports."""
+def _of_task(task: str) -> tuple[type, type, str]:
+    """Settings, reading options and an example of a task; those of the default without imports."""
     if task == DEFAULT_TASK or task not in FINE_TUNED_TASKS:
-        return TextClassification, TextColumns
+        return TextClassification, TextColumns, EXAMPLE
     import_tensorflow()
     of = task_class(task)
-    return of.settings_cls, of.reading_cls
+    file = Path(of.training_file)
+    example = f"spanbert-tf finetune --task {task} --train {file} --output runs/{file.stem}"
+    return of.settings_cls, of.reading_cls, example

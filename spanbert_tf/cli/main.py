@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from spanbert_tf import __version__
-from spanbert_tf.cli.arguments import flag_of
+from spanbert_tf.cli.arguments import flag_of, show_example
 from spanbert_tf.json_values import finite
 from spanbert_tf.start_up import import_tensorflow
 
@@ -80,13 +80,13 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         command.add_argument("--json", action="store_true", help="print the result as JSON")
         command.add_argument("--debug", action="store_true", help="show where an error arose")
         command.set_defaults(command=name)
+        show_example(command, module.EXAMPLE)
         module.add_arguments(command, words if words[:1] == [name] else [])
         flags = re.findall(r"--[a-z][a-z0-9-]*", command.format_help())
         command.set_defaults(options=frozenset(flags))

@@ -1,27 +1,35 @@
 """`spanbert-tf predict`: what a fine-tuned task answers for texts."""
 
 from argparse import Namespace
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.cli.arguments import (
     MODEL_HELP,
+    add_runner,
     add_settings,
     check_files,
     flags_of,
     settings_from,
     task_of_model,
 )
-from spanbert_tf.cli.showing import one_line, shown
-from spanbert_tf.settings import AskedColumns
+from spanbert_tf.cli.showing import counted, one_line, say, shown
+from spanbert_tf.settings import AnsweredParts, AskedColumns
 from spanbert_tf.start_up import without_info
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 
 SUMMARY = "answer for texts with a fine-tuned task"
 EXAMPLE = 'spanbert-tf predict runs/reviews/saved_model/1 "What a lovely film."'
 
+# Options that take a value.
+_VALUES = ("--input", "--html", "--output", "--runner", "--runner-option")
+
 # A text, and its answer or answers.
 Answered = tuple[str, Any]
+# Of answers that went to a folder, the folder and how many there are.
+Result = list[Answered] | dict[str, Any]
 
 
 def add_arguments(command: Any, words: list[str]) -> None:
@@ -50,22 +58,34 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="replace that page if it exists")
     command.add_argument(
+        "--output",
+        type=user_path,
+        metavar="FOLDER",
+        help="where the answers to --input, .jsonl or a text a line, go part by part, a line of "
+        "JSON for each record; one that has some of the parts is completed by the same command",
+    )
+    add_settings(command, AnsweredParts, "parts of --output")
+    add_runner(command)
+    command.add_argument(
         "--trust",
         action="store_true",
         help="load a SavedModel whatever its operations: it is a program, and may write files",
     )
-    task = task_of_model(
-        words[1:], ["--input", "--html", *flags_of(AskedColumns)], lambda of: of.asking_cls
-    )
+    with_value = [*_VALUES, *flags_of(AskedColumns), *flags_of(AnsweredParts)]
+    task = task_of_model(words[1:], with_value, lambda of: [of.asking_cls])
     if task in FINE_TUNED_TASKS:
         add_settings(command, task_class(task).asking_cls, f"how a task of {task} is asked")
     command.set_defaults(parser=command)
 
 
-def run(arguments: Namespace) -> list[Answered]:
-    """Answers."""
+def run(arguments: Namespace) -> Result:
+    """Answers, into memory or a folder."""
     if bool(arguments.texts) == bool(arguments.input):
         arguments.parser.error("give texts as words of the command, or a file with --input")
+    if arguments.output is not None:
+        return _answer_parts(arguments)
+    if arguments.runner or arguments.runner_option:
+        arguments.parser.error("--runner answers a file into a folder: give --output")
     from spanbert_tf.export.task_loading import load_task
 
     with without_info():
@@ -75,25 +95,30 @@ def run(arguments: Namespace) -> list[Answered]:
         arguments.parser.error(f"--html: answers of {of.task} have no form in colours")
     check_files([arguments.html], [arguments.model, arguments.input], arguments.overwrite)
     columns = _columns(arguments, of)
-    asking = settings_from(of.asking_cls, arguments)
-    # What one answer is for: one text or a pair, or several texts, such as question and context.
-    texts = columns if len(of.asked) > 1 or len(columns) == 1 else [tuple(columns)]
-    answers = task(*texts, **vars(asking))
+    answers = task.ask(columns, **vars(settings_from(of.asking_cls, arguments)))
     if arguments.html:
         with atomic_file(arguments.html) as file:
             file.write_text(of.page_of(answers), "utf-8")
     return list(zip(columns[0], answers, strict=True))
 
 
-def to_json(result: list[Answered]) -> list[dict[str, Any]]:
-    """Each text with what its answer is made of; several answers in a list."""
+def to_json(result: Result) -> Any:
+    """Each text with what its answer is made of, several answers in a list; of a folder, counts."""
     from spanbert_tf.export.text_task import answers_to_json
+
+    if isinstance(result, dict):
+        return result
 
     return answers_to_json([text for text, _ in result], [answer for _, answer in result])
 
 
-def show(result: list[Answered]) -> str:
-    """An answer before each text; of several a line each after it."""
+def show(result: Result) -> str:
+    """An answer before each text, of several a line each after it; of a folder, what it holds."""
+    if isinstance(result, dict):
+        return (
+            f"{counted(result['records'], 'record')} in {counted(result['parts'], 'part')} "
+            f"({result['reused']:,} were there already): {result['answers']}"
+        )
     lines = []
     result = [(text, shown(answer)) for text, answer in result]
     width = max((len(str(a)) for _, a in result if not isinstance(a, list)), default=0)
@@ -103,6 +128,43 @@ def show(result: list[Answered]) -> str:
         else:
             lines.append(f"{answer!s:<{width}}  {one_line(text)}")
     return "\n".join(lines)
+
+
+def _answer_parts(arguments: Namespace) -> dict[str, Any]:
+    """Answers a file part by part, in this process or by a Beam runner."""
+    if arguments.texts or arguments.html or arguments.overwrite:
+        arguments.parser.error(
+            "--output answers the file of --input: leave out texts, --html and --overwrite"
+        )
+    from spanbert_tf.export.task_loading import task_class_of
+    from spanbert_tf.handles import find
+    from spanbert_tf.prediction.answered_file import answer_file
+
+    found = find(arguments.model)
+    how: dict[str, Any] = {"progress": _show_progress}
+    if arguments.runner:
+        from spanbert_tf.prediction.beam import answer_with_beam
+
+        of_runner = {"runner": arguments.runner, "options": arguments.runner_option}
+        how = {"work": partial(answer_with_beam, **of_runner)}
+    try:
+        counts = answer_file(
+            found,
+            arguments.input,
+            arguments.output,
+            settings=settings_from(AnsweredParts, arguments),
+            reading_options=settings_from(AskedColumns, arguments),
+            asking=settings_from(task_class_of(found).asking_cls, arguments),
+            trust=arguments.trust,
+            **how,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Parts that are whole stay; the same command goes on.") from None
+    return {"answers": str(arguments.output), **asdict(counts)}
+
+
+def _show_progress(counts: Any) -> None:
+    say(f"{counted(counts.parts, 'part')}, {counted(counts.records, 'record')}")
 
 
 def _columns(arguments: Namespace, of: Any) -> list[Any]:

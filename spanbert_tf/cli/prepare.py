@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.cli.arguments import add_corpus, add_settings, settings_from
+from spanbert_tf.cli.arguments import add_corpus, add_runner, add_settings, settings_from
 from spanbert_tf.cli.showing import counted, say
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.start_up import import_tensorflow
@@ -37,16 +37,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help="where the corpus goes; one that is there in part is completed",
     )
     command.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
-    command.add_argument(
-        "--runner", metavar="NAME", help="an Apache Beam runner to do it, such as DirectRunner"
-    )
-    command.add_argument(
-        "--runner-option",
-        action="append",
-        default=[],
-        metavar="OPTION",
-        help="an option of the runner, such as --flink_master=host:8081; may be repeated",
-    )
+    add_runner(command)
     add_settings(command, CorpusSettings)
 
 

@@ -8,7 +8,7 @@ from spanbert_tf.export.litert_loading import LiteRTEncoder, load_litert
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.serving import ServedTask
 from spanbert_tf.export.text_task import KerasTask, TextTask
-from spanbert_tf.handles import AnyHandle, Kind, find
+from spanbert_tf.handles import AnyHandle, Handle, Kind, find
 from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 from spanbert_tf.tasks.text_embedder import SpanBertTextEmbedder
 
@@ -80,22 +80,32 @@ def load_task(
             another than the adapter's, or given for what is no adapter.
     """
     found = find(handle)
-    if found.task not in FINE_TUNED_TASKS:
-        what = "an encoder" if found.task is None else f"an encoder for {found.task}"
-        raise ValueError(
-            f"{found.source} is the {found.kind} of {what}, which has no task to answer for; "
-            "`spanbert-tf finetune` makes one"
-        )
+    of = task_class_of(found)
     if encoder is not None and found.kind is not Kind.ADAPTER:
         raise ValueError(
             f"{found.source} is a {found.kind}, which has its encoder within: `encoder` is for an "
             f"{Kind.ADAPTER}"
         )
     loaders: dict[Kind, Any] = {
-        Kind.PRESET: lambda: KerasTask(task_class(str(found.task)).from_preset(found.path)),
+        Kind.PRESET: lambda: KerasTask(of.from_preset(found.path)),
         Kind.SAVED_MODEL: lambda: ServedTask(found.path, trust),
         Kind.LITERT: lambda: load_litert(found.path),
         Kind.ADAPTER: lambda: KerasTask(load_adapter(found, encoder)),
         Kind.HUGGING_FACE: lambda: KerasTask(load_sentence_transformers(found.path)),
     }
     return loaders[found.kind]()
+
+
+def task_class_of(found: Handle) -> Any:
+    """The class of a fine-tuned task that was found; its model is not loaded.
+
+    Raises:
+        ValueError: It holds an encoder alone.
+    """
+    if found.task not in FINE_TUNED_TASKS:
+        what = "an encoder" if found.task is None else f"an encoder for {found.task}"
+        raise ValueError(
+            f"{found.source} is the {found.kind} of {what}, which has no task to answer for; "
+            "`spanbert-tf finetune` makes one"
+        )
+    return task_class(found.task)

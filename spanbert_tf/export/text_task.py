@@ -77,6 +77,20 @@ class TextTask:
             texts = texts[0]
         return self._ask(*texts, **options)
 
+    def ask(self, columns: Columns, **options: Any) -> list[Any]:
+        """Answers for columns of texts, as the class's `read_asked` gives them, one a row.
+
+        Args:
+            columns: One list of texts a column.
+            **options: Arguments of the task's verb.
+
+        Raises:
+            TypeError, ValueError: As `__call__`.
+        """
+        # What one answer is for: one text or a pair, or several texts, as question and context.
+        is_asked = len(columns) == len(self.task_class.asked)
+        return self(*(columns if is_asked else [tuple(columns)]), **options)
+
     def answer_texts(self, x: Any, batch_size: int | None = None, **options: Any) -> Any:
         """Answers for texts, or columns of them, see `SpanBertTask.answer_texts`.
 
@@ -133,23 +147,30 @@ class TextTask:
         raise NotImplementedError
 
     def assess(
-        self, records: Sequence[Any], out_of_scope: Columns | None = None
+        self, records: Sequence[Any], out_of_scope: Columns | None = None, **scoring: Any
     ) -> dict[str, float]:
         """Scores the task on records, as its class reads them; exports have no loss."""
-        return self.answer_records(records, out_of_scope).figures
+        return self.answer_records(records, out_of_scope, **scoring).figures
 
     def answer_records(
-        self, records: Sequence[Any], out_of_scope: Columns | None = None
+        self, records: Sequence[Any], out_of_scope: Columns | None = None, **scoring: Any
     ) -> Assessment:
         """Scores the task, and keeps what it answered.
 
         Args:
             records: As the task's `read` gives them.
             out_of_scope: As for `SpanBertTask.assess`.
+            **scoring: Fields of the task's `scoring_cls`; for models in Keras alone.
 
         Raises:
-            ValueError: A record has what the task does not know, such as a label; it is named.
+            ValueError: A record has what the task does not know, such as a label; it is named.  Or
+                an export is to be scored in another way than it answers.
         """
+        if asked := [name for name, value in scoring.items() if value]:
+            raise ValueError(
+                f"`{asked[0]}` is for models in Keras, presets and adapters: this one, a "
+                f"{type(self).__name__}, is scored by what it answers for texts"
+            )
         if out_of_scope is not None:
             self.check_rejection()
         columns, _ = self.columns_of(records)
@@ -201,10 +222,10 @@ class KerasTask(TextTask):
         return self.model.answer_tensors(columns)
 
     def answer_records(
-        self, records: Sequence[Any], out_of_scope: Columns | None = None
+        self, records: Sequence[Any], out_of_scope: Columns | None = None, **scoring: Any
     ) -> Assessment:
         """Scores the task, its loss included, see `SpanBertTask.answer_records`."""
-        return self.model.answer_records(records, out_of_scope=out_of_scope)
+        return self.model.answer_records(records, out_of_scope=out_of_scope, **scoring)
 
 
 def description_of(task: SpanBertTask) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.lines import AnySource
 from spanbert_tf.data.readers.tables import read_texts, text_columns_of
 from spanbert_tf.features import Feature
 from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.settings import AskedColumns, Asking, FineTuning
+from spanbert_tf.settings import AskedColumns, Asking, FineTuning, Scoring
 
 
 class TaskDefinition:
@@ -30,8 +31,11 @@ class TaskDefinition:
             alone, so that exports have it too.
         more_verbs: Other methods that need no more of the task than `verb` does.
         asking_cls: What else they may say: arguments of that method, options of `predict`.
+        scoring_cls: How its answers are scored: more arguments of `answer_records`, options of
+            `evaluate`.
         settings_cls: How it is fine-tuned.
         reading_cls: How its files are read: options of `read`.
+        training_file: What one may be called, in the example that `finetune --help` shows.
         extra_inputs: What the network takes beside the encoder's features.
         signatures: Names of the texts that each signature of a SavedModel takes.
         apart: Names of the columns of records, where each text of a record is read on its own.
@@ -50,8 +54,10 @@ class TaskDefinition:
     verb: ClassVar[str]
     more_verbs: ClassVar[tuple[str, ...]] = ()
     asking_cls: ClassVar[type[Asking]] = Asking
+    scoring_cls: ClassVar[type[Scoring]] = Scoring
     settings_cls: ClassVar[type[FineTuning]]
     reading_cls: ClassVar[type]
+    training_file: ClassVar[str]
     extra_inputs: ClassVar[tuple[Feature, ...]] = ()
     signatures: ClassVar[dict[str, tuple[str, ...]]] = {"serving_default": ("text",)}
     apart: ClassVar[tuple[str, ...]] = ()
@@ -175,7 +181,7 @@ class TaskDefinition:
         raise NotImplementedError
 
     @classmethod
-    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+    def read_asked(cls, path: AnySource, reading: Any = None) -> Columns:
         """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
         return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
 

@@ -68,9 +68,7 @@ class ForAnswers(_ForLists):
 
     def __call__(self, task: TextTask, columns: Columns) -> list[dict[str, Any]]:
         """Answers a batch, as `spanbert-tf predict --json` does."""
-        # A pair, say, of what takes one text is a tuple.
-        texts = columns if len(task.task_class.asked) == self.num_columns else [tuple(columns)]
-        return finite(answers_to_json(columns[0], task(*texts, **dict(self.options))))
+        return finite(answers_to_json(columns[0], task.ask(columns, **dict(self.options))))
 
 
 def asked_for_answers(task: TextTask, given: dict[str, Any]) -> tuple[ForAnswers, Columns]:

@@ -48,7 +48,7 @@ from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.setting_fields import Settings, setting
 from spanbert_tf.settings import Asking, CoreferenceResolution
-from spanbert_tf.tasks.decoders.clustering import FIGURES, JoinsClusters
+from spanbert_tf.tasks.decoders.clustering import FIGURES, CoreferenceScoring, JoinsClusters
 from spanbert_tf.tasks.decoders.coreference import CERTAIN, ClusterDecoder, GivenMentions
 from spanbert_tf.tasks.decoders.resolved_text import html_page
 
@@ -120,7 +120,9 @@ class SpanBertCoreferenceResolver(JoinsClusters, SpanBertTask, Task):
     verb = "resolve"
     settings_cls = CoreferenceResolution
     reading_cls = CoreferenceFiles
+    training_file = "coreference.conll"
     asking_cls = CoreferenceAsking
+    scoring_cls = CoreferenceScoring
     decoder_cls = ClusterDecoder
     decoded = (MENTION_SPANS, MENTION_SCORES, ANTECEDENTS, LINK_SCORES)
     figures = FIGURES

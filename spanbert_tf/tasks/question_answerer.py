@@ -17,7 +17,7 @@ from keras_hub.models import Task
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.answers import answer_tokens, checked_spans
 from spanbert_tf.data.batching.rows import Rows
-from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.lines import AnySource, DataError
 from spanbert_tf.data.readers.questions import Question, read_asked, read_questions
 from spanbert_tf.features import (
     ANSWER_SCORES,
@@ -105,6 +105,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
     verb = "answer"
     settings_cls = QuestionAnswering
     reading_cls = QuestionFiles
+    training_file = "questions.json"
     asking_cls = QuestionAsking
     signatures: ClassVar = {"serving_default": ("question", "context")}
     asked = ("question", "context")
@@ -161,7 +162,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         return read_questions(path)
 
     @classmethod
-    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+    def read_asked(cls, path: AnySource, reading: Any = None) -> Columns:
         """Reads questions and contexts, see `readers.questions.read_asked`."""
         of = reading or AskedColumns()
         return read_asked(path, of.text_column, of.pair_column, of.delimiter, of.quoting)

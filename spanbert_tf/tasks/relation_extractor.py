@@ -118,6 +118,7 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
     verb = "extract"
     settings_cls = RelationExtraction
     reading_cls = RelationColumns
+    training_file = "relations.jsonl"
     asking_cls = RelationAsking
     extra_inputs = (ENTITY_STARTS,)
     signatures: ClassVar = {"serving_default": ("text", "head", "tail")}

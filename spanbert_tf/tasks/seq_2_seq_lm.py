@@ -16,7 +16,7 @@ from keras_hub.models import Seq2SeqLM
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.data.batching.target_texts import target_ids, too_long
-from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.readers.lines import AnySource, DataError
 from spanbert_tf.data.readers.text_pairs import TextPair, read_sources, read_text_pairs
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES, TARGET_IDS, Feature
 from spanbert_tf.layers.next_pieces import BeamSearch, Search
@@ -78,6 +78,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
     verb = "generate"
     settings_cls = TextGeneration
     reading_cls = PairFiles
+    training_file = "translations.tsv"
     asking_cls = TextAsking
     decoder_cls = TextWriter
     decoded = (GENERATED_IDS, GENERATED_SCORES)
@@ -142,7 +143,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         return read_text_pairs(path, **vars(reading or PairFiles()))
 
     @classmethod
-    def read_asked(cls, path: str | os.PathLike[str], reading: Any = None) -> Columns:
+    def read_asked(cls, path: AnySource, reading: Any = None) -> Columns:
         """Reads texts, see `read_sources`."""
         of = reading or AskedColumns()
         return [read_sources(path, of.text_column, of.delimiter, of.quoting)]

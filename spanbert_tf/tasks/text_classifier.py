@@ -109,6 +109,7 @@ class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
     verb = "classify"
     settings_cls = TextClassification
     reading_cls = TextColumns
+    training_file = "reviews.tsv"
     asking_cls = ClassAsking
     signatures: ClassVar = {"serving_default": ("text",), "pairs": ("text", "pair")}
     decoder_cls = ClassDecoder

@@ -169,6 +169,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
     more_verbs = ("similarity",)
     settings_cls = TextEmbedding
     reading_cls = EmbeddingFiles
+    training_file = "pairs.tsv"
     asking_cls = EmbeddingAsking
     apart = ("text", "pair", "negative")
     decoder_cls = VectorDecoder

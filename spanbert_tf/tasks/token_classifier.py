@@ -104,6 +104,7 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
     verb = "find_entities"
     settings_cls = TokenClassification
     reading_cls = EntityColumns
+    training_file = "entities.conll"
     extra_inputs = (WORD_STARTS,)
     decoder_cls = EntityDecoder
     decoded = (TAGS, TAG_SCORES)

@@ -18,7 +18,9 @@ from spanbert_tf import (
 )
 from spanbert_tf.cli.main import build_parser, main
 from spanbert_tf.data.batching.pretraining import PretrainingBatches
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.export.litert_loading import load_litert
+from spanbert_tf.tasks import FINE_TUNED_TASKS, task_class
 from tests.checkpoints.foreign_folders import write_checkpoint
 from tests.data.corpora import VOCABULARY
 from tests.training.pretraining.pretraining_runs import make_corpus, make_encoder
@@ -89,6 +91,22 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
 def test_settings_are_the_options():
     parsed = build_parser().parse_args(["finetune", "--train", "x", "--patience", "2"])
     assert (parsed.patience, parsed.epochs, parsed.dtype) == (2, None, None)
+
+
+@pytest.mark.parametrize("task", FINE_TUNED_TASKS)
+def test_each_task_has_an_example_of_its_own(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(SystemExit):
+        main(["finetune", "--task", task, "--help"])
+    example = capsys.readouterr().out.splitlines()[-1].split()
+    file = task_class(task).training_file
+    # It is understood, and the task reads files of that name.
+    parsed = build_parser(example[1:]).parse_args(example[1:])
+    assert (parsed.task, str(parsed.train)) == (task, file)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no such file"):
+        task_class(task).read(file)
 
 
 def test_convert_there_and_back(

@@ -19,6 +19,7 @@ from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.features import ANTECEDENTS, LINK_SCORES, MENTION_SCORES, MENTION_SPANS
+from spanbert_tf.metrics.coreference import coreference_scores
 from spanbert_tf.settings import CoreferenceResolution
 from spanbert_tf.tasks.coreference_resolver import (
     SpanBertCoreferenceResolver,
@@ -255,6 +256,22 @@ def test_mentions_that_are_given_are_linked_and_no_others(resolver: SpanBertCore
     assert resolver.resolve([], mentions=[]) == []
     (alone,) = resolver.resolve("x ", mentions=[(0, 2)])  # White space at the end cuts nothing.
     assert [(one.start, one.end) for one in alone.mentions] == [(0, 2)]
+
+
+def test_scored_by_how_known_mentions_are_joined(resolver: SpanBertCoreferenceResolver):
+    texts, mentions = list(MENTIONS), list(MENTIONS.values())
+    gold = [tuple(tuple(of[at : at + 2]) for at in range(0, len(of), 2)) for of in mentions]
+    records = [CoreferenceText(text, of) for text, of in zip(texts, gold, strict=True)]
+    assessed = resolver.answer_records(records, gold_mentions=True)
+    joined = resolver.resolve(texts, mentions=mentions)
+    expected = coreference_scores(spans_of(joined), gold, True)
+    of_both = assessed.figures.keys() & expected.keys()
+    assert {name: assessed.figures[name] for name in of_both} == {
+        name: expected[name] for name in of_both
+    }
+    assert assessed.figures["mentions_f1"] == 1 > assessed.figures["conll_f1"] > 0
+    assert "loss" not in assessed.figures
+    assert spans_of(resolver.given(assessed.answers, records)) == spans_of(joined)
 
 
 def links_by_hand(resolver: SpanBertCoreferenceResolver, text: str, mentions: list[Any]) -> Any:
@@ -515,6 +532,8 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
             continue
         with pytest.raises(ValueError, match="`mentions` is for models in Keras, presets and"):
             task.resolve(TEXTS[0], mentions=[(0, 3)])
+        with pytest.raises(ValueError, match="`gold_mentions` is for models in Keras, presets"):
+            task.assess(records, gold_mentions=True)
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(TEXTS))
     for of_format in tensors:
@@ -570,10 +589,15 @@ def test_finetune_learns_two_documents(
     assert main(["evaluate", model, "--data", str(data), "--output", str(rows)]) == 0
     assert "b_cubed" in capsys.readouterr().out
     assert [json.loads(row)["right"] for row in rows.read_text("utf-8").splitlines()] == [True] * 3
+    preset = str(tmp_path / "run" / "preset")
+    assert main(["evaluate", preset, "--gold-mentions", "--data", str(data), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["mentions_f1"] == 1 >= figures["conll_f1"] > 0
+    assert "loss" not in figures
+    assert main(["evaluate", model, "--gold-mentions", "--data", str(data)]) == 1
+    assert "`--gold-mentions` is for models in Keras" in capsys.readouterr().err
     assert main(["predict", model, texts[1], "--no-singletons", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     (cluster,) = found["answers"]
     assert [mention["text"] for mention in cluster["mentions"]] == ["ada", "she"]
-    assert load_task(str(tmp_path / "run" / "preset")).model.replace_pronouns(texts[1]) == (
-        "bo saw ada, and ada hid. x ran."
-    )
+    assert load_task(preset).model.replace_pronouns(texts[1]) == ("bo saw ada, and ada hid. x ran.")

@@ -22,15 +22,7 @@ from spanbert_tf.data.corpus.shards import (
     read_manifest,
     vocabulary_sha256,
 )
-
-try:
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "Preparing a corpus with a runner needs Apache Beam: pip install 'spanbert-tf[beam]'.",
-        name="apache_beam",
-    ) from error
+from spanbert_tf.data.runners import beam, pipeline_of
 
 
 def prepare_corpus_with_beam(
@@ -53,8 +45,8 @@ def prepare_corpus_with_beam(
         make_tokenizer: As for `prepare_corpus`.
         lowercase: As for `prepare_corpus`.
         settings: As for `prepare_corpus`.
-        runner: Name of the runner, such as `FlinkRunner`.
-        options: Further options of the pipeline, such as `["--flink_master=host:8081"]`.
+        runner: As for `pipeline_of`.
+        options: As for `pipeline_of`.
 
     Returns:
         The counts of the whole corpus.
@@ -69,9 +61,8 @@ def prepare_corpus_with_beam(
     manifest = Manifest(settings, vocabulary_sha256(vocabulary), lowercase)
     open_folder(folder, manifest)
     arguments = (folder, vocabulary, make_tokenizer, lowercase, settings.sequence_length - 2)
-    options = [f"--runner={runner}", *options]
     counts = CorpusCounts()
-    with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
+    with pipeline_of(runner, options) as pipeline:
         _ = (
             pipeline
             | "Files" >> beam.Create(list(enumerate(groups)))

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spanbert_tf.atomic_files import INCOMPLETE, user_path
+from spanbert_tf.data import resumed_folders
 from spanbert_tf.data.corpus.documents import (
     ShardText,
     corpus_files,
@@ -36,7 +37,6 @@ from spanbert_tf.data.corpus.documents import (
 )
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.data.corpus.shards import (
-    MANIFEST,
     STATISTICS,
     Manifest,
     Shard,
@@ -50,6 +50,7 @@ from spanbert_tf.data.corpus.shards import (
     write_vocabulary,
 )
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.resumed_folders import writing
 from spanbert_tf.start_up import import_tensorflow
 
 if TYPE_CHECKING:
@@ -164,25 +165,12 @@ def open_folder(folder: Path, manifest: Manifest) -> None:
     Raises:
         DataError: The folder holds something else, or a corpus with other settings.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot make the folder: {error}.") from error
-    names = [path.name for path in folder.iterdir() if not path.name.startswith(INCOMPLETE)]
-    if MANIFEST in names:
-        differences = read_manifest(folder).differences(manifest)
-        if differences:
-            raise DataError(
-                f"{folder}: holds a corpus that was prepared in another way: "
-                f"{'; '.join(differences)}. Choose another folder, or remove this one."
-            )
-    elif names:
-        raise DataError(
-            f"{folder}: expected a new folder or a corpus, but there is no {MANIFEST} among its "
-            f"{len(names)} files, such as {min(names)!r}."
-        )
-    else:
-        _write(folder, lambda: write_manifest(folder, manifest))
+    resumed_folders.open_folder(
+        folder,
+        "a corpus",
+        lambda: read_manifest(folder).differences(manifest),
+        lambda: write_manifest(folder, manifest),
+    )
 
 
 def complete_folder(
@@ -206,12 +194,10 @@ def complete_folder(
         lengths.append(statistics.block_lengths)
     statistics = Statistics(counts, np.concatenate(lengths))
 
-    def write() -> None:
+    with writing(folder, parts="shards"):
         write_vocabulary(folder, vocabulary)
         save_statistics(folder / STATISTICS, statistics)
         write_manifest(folder, manifest, statistics)
-
-    _write(folder, write)
     names = {shard.name for shard in shards}
     for path in folder.iterdir():
         is_shard = path.name.startswith("shard-") and path.suffix in (".tfrecord", ".npz")
@@ -224,18 +210,9 @@ def _marking(folder: Path, manifest: Manifest, texts: Iterable[ShardText]) -> It
     """Passes texts on, and marks the corpus as incomplete before its first shard is replaced."""
     for number, text in enumerate(texts):
         if number == 0:
-            _write(folder, lambda: write_manifest(folder, manifest))
+            with writing(folder, parts="shards"):
+                write_manifest(folder, manifest)
         yield text
-
-
-def _write(folder: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written: {error}. The shards that are finished stay: once there "
-            "is room, the same call goes on where this one stopped."
-        ) from error
 
 
 def _write_shards(

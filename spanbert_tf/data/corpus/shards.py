@@ -27,10 +27,10 @@ import numpy as np
 from spanbert_tf.atomic_files import atomic_file, user_path
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.data.readers.lines import DataError
+from spanbert_tf.data.resumed_folders import MANIFEST, differences_of
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 VOCABULARY = "vocab.txt"
 STATISTICS = "statistics.npz"
 
@@ -116,11 +116,7 @@ class Manifest:
             | {"vocabulary": manifest.vocabulary_sha256, "lowercase": manifest.lowercase}
             for manifest in (self, other)
         )
-        return [
-            f"{name} is {mine[name]!r} there, {theirs[name]!r} now"
-            for name in mine
-            if mine[name] != theirs[name]
-        ]
+        return differences_of(mine, theirs)
 
 
 @dataclass(frozen=True)

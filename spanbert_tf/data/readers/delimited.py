@@ -5,10 +5,9 @@ import logging
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
-from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
+from spanbert_tf.data.readers.lines import DataError, Source, quote, read_lines, suffix_of
 
 Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by column
 
@@ -35,7 +34,7 @@ class Dialect(NamedTuple):
 
 
 def read_records(
-    path: Path, delimiter: str | None = None, quoting: str | None = None
+    path: Source, delimiter: str | None = None, quoting: str | None = None
 ) -> Iterator[Record]:
     """Yields line and fields of each row of a TSV or CSV file, plain or `.gz`.
 
@@ -73,7 +72,7 @@ def read_records(
     return _with_header(path, rows, dialect)
 
 
-def _dialect(path: Path, header: str, delimiter: str | None, quoting: str | None) -> Dialect:
+def _dialect(path: Source, header: str, delimiter: str | None, quoting: str | None) -> Dialect:
     """How a file is written: as it was said, else as its header looks."""
     usual = _DELIMITER_OF[suffix_of(path)]
     bare = re.sub(r'"[^"]*"', "", header) if quoting != "none" else header
@@ -107,7 +106,7 @@ def _is_quoted(cell: str) -> bool:
 
 
 def _rows(
-    path: Path, lines: Iterator[tuple[int, str]], dialect: Dialect, warned: bool
+    path: Source, lines: Iterator[tuple[int, str]], dialect: Dialect, warned: bool
 ) -> Iterator[tuple[int, list[str]]]:
     for line, text in lines:
         row = text.split(dialect.delimiter)
@@ -123,7 +122,7 @@ def _rows(
 
 
 def _quoted_rows(
-    path: Path, lines: Iterator[tuple[int, str]], dialect: Dialect
+    path: Source, lines: Iterator[tuple[int, str]], dialect: Dialect
 ) -> Iterator[tuple[int, list[str]]]:
     first, text = next(lines)
     texts = (text + "\n" for _, text in chain([(first, text)], lines))
@@ -149,7 +148,7 @@ def _quoted_rows(
 
 
 def _with_header(
-    path: Path, rows: Iterator[tuple[int, list[str]]], dialect: Dialect
+    path: Source, rows: Iterator[tuple[int, list[str]]], dialect: Dialect
 ) -> Iterator[Record]:
     """Makes dictionaries of rows; the first row holds the keys."""
     line, header = next(rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.data.readers.lines import DataError, quote, suffix_of
+from spanbert_tf.data.readers.lines import AnySource, DataError, as_source, quote, suffix_of
 from spanbert_tf.data.readers.tables import (
     read_json_file,
     read_json_lines,
@@ -112,7 +112,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
 
 
 def read_asked(
-    path: str | os.PathLike[str],
+    path: AnySource,
     question_column: str | None = None,
     context_column: str | None = None,
     delimiter: str | None = None,
@@ -131,8 +131,8 @@ def read_asked(
     Raises:
         DataError: As `read_texts`, or a question is empty.
     """
-    path = user_path(path)
-    if suffix_of(path) == ".json":
+    path = as_source(path)
+    if isinstance(path, Path) and suffix_of(path) == ".json":
         if delimiter is not None or quoting is not None:
             raise DataError(f"{path}: `delimiter` and `quoting` are for TSV and CSV, not for JSON.")
         texts = [_texts(_place(path, *of), of[1]) for of in _squad_records(path)]

@@ -25,7 +25,15 @@ from spanbert_tf.data.readers.label_sets import (
     labels_of_value,
     unknown_label,
 )
-from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
+from spanbert_tf.data.readers.lines import (
+    AnySource,
+    DataError,
+    Source,
+    as_source,
+    quote,
+    read_lines,
+    suffix_of,
+)
 
 TEXT_COLUMNS = ("text", "sentence", "review", "sentence1", "text_a", "premise", "question1")
 PAIR_COLUMNS = ("sentence2", "text_pair", "text_b", "pair", "hypothesis", "question2")
@@ -110,7 +118,7 @@ def read_examples(
 
 
 def read_texts(
-    path: str | os.PathLike[str],
+    path: AnySource,
     text_column: str | None = None,
     pair_column: str | None = None,
     delimiter: str | None = None,
@@ -123,7 +131,7 @@ def read_texts(
     with the file.
 
     Args:
-        path: The file; `-` is standard input, plain text.
+        path: The file, or a part of one; `-` is standard input, plain text.
         text_column: As in `read_examples`.
         pair_column: As in `read_examples`.
         delimiter: As in `read_examples`.
@@ -135,7 +143,7 @@ def read_texts(
     Raises:
         DataError: As in `read_examples`, empty texts excepted.
     """
-    path = user_path(path)
+    path = as_source(path)
     if suffix_of(path) in SUFFIXES:
         columns = {"text": text_column, "pair": pair_column}
         fields = _fields(path, columns, delimiter, quoting)
@@ -189,7 +197,7 @@ def text_columns_of(examples: Sequence[Example]) -> list[list[str]]:
 
 
 def _fields(
-    path: Path, columns: dict[str, str | None], delimiter: str | None, quoting: str | None
+    path: Source, columns: dict[str, str | None], delimiter: str | None, quoting: str | None
 ) -> Iterator[tuple[int, dict[str, object], str, str | None, Any]]:
     """Yields line, record, text, pair and label of each record of a TSV, CSV or JSON lines file."""
     records = read_table(path, delimiter, quoting)
@@ -202,7 +210,7 @@ def _fields(
         yield line, record, str(values["text"]), values.get("pair"), values.get("label")
 
 
-def read_table(path: Path, delimiter: str | None, quoting: str | None) -> list[Record]:
+def read_table(path: Source, delimiter: str | None, quoting: str | None) -> list[Record]:
     """Reads line and fields of each record of a TSV, CSV or JSON lines file, plain or `.gz`.
 
     Raises:
@@ -222,7 +230,7 @@ def read_table(path: Path, delimiter: str | None, quoting: str | None) -> list[R
 
 
 def string_of(
-    path: Path, line: int, record: dict[str, object], name: str, is_label: bool = False
+    path: Source, line: int, record: dict[str, object], name: str, is_label: bool = False
 ) -> Any:
     """Gives the string, or the list of labels, under a key, which JSON does not promise."""
     if name not in record:
@@ -240,7 +248,7 @@ def string_of(
 
 
 def find_columns(
-    path: Path,
+    path: Source,
     records: Sequence[Record],
     columns: dict[str, str | None],
     usual: Mapping[str, Sequence[str]],
@@ -281,7 +289,7 @@ def find_columns(
     return chosen
 
 
-def read_json_lines(path: Path) -> Iterator[Record]:
+def read_json_lines(path: Source) -> Iterator[Record]:
     """Yields line and object of each record of a JSON lines file, plain or `.gz`.
 
     Raises:

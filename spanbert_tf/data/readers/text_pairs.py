@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.data.readers.lines import DataError, suffix_of
+from spanbert_tf.data.readers.lines import AnySource, DataError, suffix_of
 from spanbert_tf.data.readers.tables import SUFFIXES, read_texts
 
 SOURCE, TARGET = "source", "target"
@@ -67,7 +67,7 @@ def read_text_pairs(
 
 
 def read_sources(
-    path: str | os.PathLike[str],
+    path: AnySource,
     source_column: str | None = None,
     delimiter: str | None = None,
     quoting: str | None = None,

@@ -1,6 +1,7 @@
 """How a coreference resolver joins candidates: its thresholds, tuned, and its figures."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from spanbert_tf.data.batching.turns import join_turns
 from spanbert_tf.data.readers.coreference import CoreferenceText
 from spanbert_tf.metrics.coreference import coreference_scores
 from spanbert_tf.metrics.reports import Report
-from spanbert_tf.models.answering import as_columns
+from spanbert_tf.models.answering import Assessment, as_columns
+from spanbert_tf.setting_fields import setting
+from spanbert_tf.settings import Scoring
 from spanbert_tf.tasks.decoders.coreference import (
     CandidateDecoder,
     Candidates,
@@ -30,6 +33,18 @@ _LINK_THRESHOLDS = np.linspace(-2, 2, 9)
 
 Span = tuple[int, int]
 Answer = Candidates | Joined
+
+
+@dataclass(frozen=True)
+class CoreferenceScoring(Scoring):
+    """How a coreference resolver is scored."""
+
+    gold_mentions: bool = setting(
+        False,
+        bool,
+        "take the mentions from the data and score how they are joined; not for exports, which "
+        "find their mentions themselves",
+    )
 
 
 class JoinsClusters:
@@ -117,6 +132,34 @@ class JoinsClusters:
             ResolvedText.of_found(record.text, self.decoder.wanted(clusters))
             for record, clusters in zip(records, joined, strict=True)
         ]
+
+    def answer_records(
+        self,
+        records: Sequence[CoreferenceText],
+        *arguments: Any,
+        gold_mentions: bool = False,
+        **options: Any,
+    ) -> Assessment:
+        """Scores, see `SpanBertTask.answer_records`; of models in Keras alone.
+
+        Args:
+            records: Texts with their clusters.
+            *arguments: As there.
+            gold_mentions: Whether the mentions of the records are joined, and none are found; there
+                is no loss of that.
+            **options: As there.
+
+        Raises:
+            ValueError: A mention that is given has no word piece, or those of another; see
+                `resolve`.
+        """
+        if not gold_mentions:
+            return super().answer_records(records, *arguments, **options)  # type: ignore[misc]
+        mentions = [[span for cluster in of.clusters for span in cluster] for of in records]
+        texts = [record.text for record in records]
+        found = self.answer_texts(texts, mentions=mentions, singletons=True)
+        answers = [Joined(clusters) for clusters in found]
+        return Assessment(self.score(answers, records), answers)
 
     def score(
         self, answers: Sequence[Answer], records: Sequence[CoreferenceText]

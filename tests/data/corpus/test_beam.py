@@ -59,7 +59,8 @@ def test_defects(beam, tmp_path):
 def test_without_beam(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("apache_beam")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "spanbert_tf.data.corpus.beam", raising=False)
+    for name in ("spanbert_tf.data.corpus.beam", "spanbert_tf.data.runners"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'spanbert-tf\[beam\]'"):
         importlib.import_module("spanbert_tf.data.corpus.beam")

@@ -1,0 +1,139 @@
+"""Files of one record a line -> parts of them, each read on its own, whoever reads the others.
+
+What is kept of a file is where its parts begin.  Of a `.gz` file that is a place in what is
+unpacked: reaching it takes unpacking all that is before, so parts of one are best read in turn.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spanbert_tf.data.readers.lines import (
+    STANDARD_INPUT,
+    DataError,
+    FilePart,
+    check_no_nul,
+    encoding_of,
+    open_file,
+    reading,
+    suffix_of,
+)
+
+PART_BYTES = 4 << 20  # A part ends with the record that reaches it, which bounds memory.
+LONGEST_LINE = 64 << 20  # bytes
+_MANY_LINES = (".tsv", ".csv", ".json")  # of a record, or of a header
+
+
+class Place(NamedTuple):
+    """Where a part of a file is.
+
+    Attributes:
+        number: Of the part, from 0.
+        begin: Its first byte, in what is unpacked.
+        first_line: Number of its first line, from 1.
+        lines: How many lines it has.
+        records: How many of them are records: in JSON lines those that are not blank.
+    """
+
+    number: int
+    begin: int
+    first_line: int
+    lines: int
+    records: int
+
+
+def find_parts(path: Path, records: int) -> list[Place]:
+    """Reads a file through, in bounded memory, and says where its parts are.
+
+    Args:
+        path: A `.jsonl` file, or one whose lines are texts; plain or `.gz`, UTF-8.
+        records: Records of a part, but for the last one, and for those of long records, which end
+            once they have 4 MB.
+
+    Raises:
+        DataError: The file cannot be read, or a line is no text, see `read_lines`; its records may
+            have several lines; it is not UTF-8; a line is longer than 64 MB; or there is none.
+    """
+    if path == STANDARD_INPUT:
+        raise DataError("standard input cannot be read in parts: give the name of a file.")
+    if suffix_of(path) in _MANY_LINES:
+        raise DataError(
+            f"{path}: files named {', '.join(_MANY_LINES)} are not read in parts: expected a "
+            "record a line, in a .jsonl or .txt file, or one of them .gz."
+        )
+    is_json = suffix_of(path) == ".jsonl"
+    places: list[Place] = []
+    begin = first = size = found = last = 0
+    with _opened(path) as file:
+        for last, raw, text in _lines(file, path):
+            if found == records or (found and size >= PART_BYTES):
+                places.append(Place(len(places), begin, first + 1, last - 1 - first, found))
+                begin, first, size, found = begin + size, last - 1, 0, 0
+            size += raw
+            found += bool(text.strip()) or not is_json
+    if found:
+        places.append(Place(len(places), begin, first + 1, last - first, found))
+    if not places:
+        raise DataError(f"{path}: the file is empty; expected a record a line.")
+    return places
+
+
+def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, FilePart]]:
+    """Yields parts of a file that `find_parts` has found, one at a time in memory.
+
+    Raises:
+        DataError: The file cannot be read, or is not the one any more that was read then.
+    """
+    with _opened(path) as file:
+        for place in places:
+            lines: list[str] = []
+            for _, _, text in _lines(file, path, place.begin, place.first_line):
+                lines.append(text)
+                if len(lines) == place.lines:
+                    break
+            if len(lines) < place.lines:
+                raise DataError(
+                    f"{path}: changed while it was read: there is no line "
+                    f"{place.first_line + len(lines)} any more."
+                )
+            yield place, FilePart(path, place.first_line, lines)
+
+
+def _opened(path: Path) -> Any:
+    with reading(path, lambda: 0):
+        return open_file(path)
+
+
+def _lines(
+    file: Any, path: Path, begin: int = 0, first_line: int = 1
+) -> Iterator[tuple[int, int, str]]:
+    """Yields number, bytes and text of each line of an open file, from one of them on."""
+    last = first_line - 1
+    with reading(path, lambda: last):
+        file.seek(begin)
+        while raw := file.readline(LONGEST_LINE):
+            if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
+                raise DataError(
+                    f"{path}, line {last + 1}: more than {LONGEST_LINE:,} bytes; expected a record "
+                    "a line."
+                )
+            if last == 0:
+                _check_begin(path, raw)
+            text = raw.decode()
+            last += 1
+            check_no_nul(path, last, text)
+            yield last, len(raw), text.removeprefix("\ufeff" if last == 1 else "").rstrip("\r\n")
+
+
+def _check_begin(path: Path, raw: bytes) -> None:
+    """Refuses what `read_lines` would take for more than a line, by the first one."""
+    if (encoding := encoding_of(raw[:4])) != "utf-8":
+        raise DataError(
+            f"{path}: {encoding.upper()} is not read in parts: save the file as UTF-8, by `iconv "
+            f"-f {encoding.upper()} -t UTF-8`."
+        )
+    if not raw.endswith(b"\n") and b"\r" in raw.removesuffix(b"\r"):
+        raise DataError(
+            f"{path}: lines that end at carriage returns alone are not read in parts: save the "
+            "file with line feeds."
+        )

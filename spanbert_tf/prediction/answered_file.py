@@ -1,0 +1,171 @@
+"""A file of texts -> a folder of answers, by a run that may be stopped at any moment."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+from spanbert_tf.atomic_files import locked, tidy, user_path
+from spanbert_tf.data.corpus.shards import file_sha256
+from spanbert_tf.data.readers.file_parts import Place, find_parts, read_parts
+from spanbert_tf.data.readers.lines import DataError, reading
+from spanbert_tf.data.resumed_folders import open_folder
+from spanbert_tf.export.task_loading import task_class_of
+from spanbert_tf.handles import AnyHandle, find
+from spanbert_tf.output_folders import check_places
+from spanbert_tf.prediction.answer_parts import (
+    MOST_PARTS,
+    Asked,
+    Manifest,
+    PartWriter,
+    is_answered,
+    part_path,
+    read_manifest,
+    sha256_of_model,
+    write_manifest,
+)
+from spanbert_tf.settings import AnsweredParts, AskedColumns, Asking
+
+# Answers parts, and gives each once it is there.
+Work = Callable[[Asked, list[Place]], Iterator[Place]]
+
+
+@dataclass(frozen=True)
+class AnsweredCounts:
+    """What there is of a file's answers.
+
+    Attributes:
+        records: Records of all parts.
+        parts: Number of the parts.
+        reused: How many of them were there already.
+    """
+
+    records: int = 0
+    parts: int = 0
+    reused: int = 0
+
+
+def answer_here(asked: Asked, places: list[Place]) -> Iterator[Place]:
+    """Answers parts in this process, one after the other."""
+    yield from PartWriter(asked).write_all(places)
+
+
+def answer_file(
+    model: AnyHandle,
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    settings: AnsweredParts | None = None,
+    reading_options: AskedColumns | None = None,
+    asking: Asking | None = None,
+    trust: bool = False,
+    work: Work = answer_here,
+    progress: Callable[[AnsweredCounts], None] | None = None,
+) -> AnsweredCounts:
+    """Answers for the texts of a file, part by part, in bounded memory.
+
+        answer_file("entities_en", "news.jsonl.gz", "answers")
+
+    Each part is a file of a line a record, a JSON object as `spanbert-tf predict --json` gives it;
+    parts and lines are in the order of the input.  Killed at any moment, the same call goes on: it
+    makes only the parts that are not there.
+
+    Args:
+        model: A fine-tuned task, as `load_task` takes it.
+        path: A `.jsonl` file, or one whose lines are texts, plain or `.gz`; see `find_parts`.
+        folder: Where the answers go: a new or empty folder, or one that holds them in part.
+        settings: How the file is cut into parts.
+        reading_options: Which keys hold texts.
+        asking: How the model is asked, such as `top_k`: the `asking_cls` of its task's class.
+        trust: As for `load_task`.
+        work: Who answers: this process, or `beam.answer_with_beam` with its runner.
+        progress: Called with the counts so far, once for the parts that were there already and
+            after each part that is made.
+
+    Returns:
+        The counts of the whole file.
+
+    Raises:
+        DataError: The file cannot be read, `folder` holds something else, or answers of another
+            model, to another file or other options, or cannot be written.  Finished parts stay.
+        ValueError: The model is a plain encoder, or refuses an option or a text; or `folder` is,
+            holds or lies in what is read.
+        BlockingIOError: Another process writes the folder.
+        OSError: As `load_task`.
+    """
+    settings, columns = settings or AnsweredParts(), reading_options or AskedColumns()
+    path, folder = user_path(path), user_path(folder).absolute()
+    found = find(model)
+    of = task_class_of(found)
+    options = vars(asking or of.asking_cls())
+    check_places([folder], [found.path, path])
+    places = find_parts(path, settings.part_records)
+    if len(places) > MOST_PARTS:
+        raise DataError(
+            f"{path}: {len(places):,} parts; expected at most {MOST_PARTS:,}: give a higher "
+            "`part_records`."
+        )
+    ((_, first),) = read_parts(path, places[:1])
+    # A handle of a hub is downloaded by each worker.
+    handle = found.source if "://" in found.source else found.path
+    asked = Asked(
+        model=handle,
+        path=path.absolute(),
+        folder=folder,
+        reading=columns,
+        num_columns=len(of.read_asked(first, columns)),
+        options=tuple(options.items()),
+        trust=trust,
+    )
+    with reading(path, lambda: 0):
+        manifest = Manifest(
+            task=of.task,
+            model=handle,
+            model_sha256=sha256_of_model(found),
+            input=str(path.absolute()),
+            input_bytes=path.stat().st_size,
+            input_sha256=file_sha256(path),
+            options={**asdict(columns), **options},
+            part_records=settings.part_records,
+            records=tuple(place.records for place in places),
+        )
+    with locked([folder]):
+        open_folder(
+            folder,
+            "a set of answers",
+            lambda: read_manifest(folder).differences(manifest),
+            lambda: write_manifest(folder, manifest),
+        )
+        return _complete(asked, manifest, places, work, progress)
+
+
+def _complete(
+    asked: Asked,
+    manifest: Manifest,
+    places: list[Place],
+    work: Work,
+    progress: Callable[[AnsweredCounts], None] | None,
+) -> AnsweredCounts:
+    """Makes the parts that are not there."""
+    folder = asked.folder
+    missing = [place for place in places if not is_answered(folder, place)]
+    reused = len(places) - len(missing)
+    counts = AnsweredCounts(
+        sum(manifest.records) - sum(place.records for place in missing), reused, reused
+    )
+    if progress is not None and reused:
+        progress(counts)
+    if missing:
+        write_manifest(folder, manifest)  # No longer complete, if it was.
+        for place in work(asked, missing):
+            counts = replace(counts, records=counts.records + place.records, parts=counts.parts + 1)
+            if progress is not None:
+                progress(counts)
+    for place in missing:
+        if not is_answered(folder, place):
+            raise DataError(
+                f"{part_path(folder, place.number)}: is not there, though a worker said that it "
+                "is: all workers must see the folder of this machine under the same path."
+            )
+    write_manifest(folder, replace(manifest, complete=True))
+    tidy(folder)
+    return AnsweredCounts(sum(manifest.records), len(places), reused)
