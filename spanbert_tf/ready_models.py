@@ -19,6 +19,8 @@ EXAMPLES = {
     "sentiment_en": ("The room was small, but I slept like a stone.",),
 }
 
+_FILE = "adapter.json"
+
 SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
 
@@ -28,22 +30,23 @@ def ready_models() -> dict[str, Path]:
     Returns:
         Their folders by name; none where the package is installed without a checkout.
     """
-    folders = sorted((SHIPPED_MODELS / "adapters").glob("*/"))
-    return {folder.name: folder for folder in folders}
+    files = sorted((SHIPPED_MODELS / "adapters").glob(f"[!.]*/{_FILE}"))
+    return {file.parent.name: file.parent for file in files}
 
 
 def summary_of(folder: Path) -> str:
-    """What a model is, in a sentence: the first paragraph of its card."""
-    paragraphs = (folder / "README.md").read_text("utf-8").split("\n\n")
-    return " ".join(paragraphs[1].split())
+    """What a model is, in a sentence: the first paragraph of its card, if it has one."""
+    card = folder / "README.md"
+    paragraphs = card.read_text("utf-8").split("\n\n") if card.is_file() else []
+    return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else "It has no card."
 
 
 def task_of(folder: Path) -> str:
     """The task of a model; read here, as `spanbert_tf.handles` imports Keras."""
-    return json.loads((folder / "adapter.json").read_text("utf-8"))["task"]
+    return json.loads((folder / _FILE).read_text("utf-8"))["task"]
 
 
 def example_of(name: str) -> str:
     """The command that asks a model its example."""
-    texts = " ".join(f'"{text}"' for text in EXAMPLES[name])
+    texts = " ".join(f'"{text}"' for text in EXAMPLES.get(name, ("...",)))
     return f"spanbert-tf predict {name} {texts}"

@@ -44,6 +44,7 @@ from tests.checkpoints.fake_hub import FakeHub
 from tests.checkpoints.foreign_folders import write_checkpoint
 from tests.conftest import ROOT
 
+READY_MODELS = ready_models.ready_models()
 README = (ROOT / "README.md").read_text("utf-8")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"[unused{i}]" for i in range(8))]
@@ -232,7 +233,7 @@ def eager() -> Iterator[None]:
 def write_ready_models(
     backbone: SpanBertBackbone, tokenizer: SpanBertTokenizer, folder: Path
 ) -> None:
-    """Those that the README names, on the encoder there."""
+    """Those that the README names, on the encoder there; the project has them too."""
     for name, of, head in (
         ("entities_en", SpanBertTokenClassifier, {"labels": ["PER", "LOC"]}),
         ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
@@ -243,6 +244,7 @@ def write_ready_models(
         task = of(adapted, preprocessor=of.preprocessor_cls(tokenizer, sequence_length=32), **head)
         target = folder / "adapters" / name
         save_adapter(task, target, folder / "spanbert_mini_en_uncased" / "1")
+        assert name in READY_MODELS
         (target / "README.md").write_text(f"# {name}\n\nTiny.\n")
 
 

@@ -2,8 +2,8 @@
 
     python recipes/adapters/make_data.py entities_en runs/adapters/entities_en/data
 
-writes `train.*` and, for each set that the model is scored on, `test_*.*`; what is in one of these
-is in no `train`.  Only sets whose licences allow weights that ship; the cards name them.
+writes `train.*` and, for each set that the model is scored on, `test_*.*`; what is in `train` is in
+none of these.  Only sets whose licences allow weights that ship; the cards name them.
 """
 
 import argparse
@@ -92,8 +92,10 @@ def entities(folder: Path) -> None:
     train += _sentences(DATA / "wnut17" / "train.conll")
     tests["wnut17"] = _sentences(DATA / "wnut17" / "dev.conll")
     _write_sentences(folder / "train.conll", train)
+    learned = {_words(sentence) for sentence in train}  # Some, such as greetings, recur.
     for name, sentences in tests.items():
-        _write_sentences(folder / f"test_{name}.conll", sentences)
+        new = [sentence for sentence in sentences if _words(sentence) not in learned]
+        _write_sentences(folder / f"test_{name}.conll", new)
 
 
 def relations(folder: Path) -> None:
@@ -161,6 +163,10 @@ def _sentences(path: Path) -> list[list[tuple[str, str]]]:
         [(word, _mapped(tag)) for word, tag in zip(sentence.words, sentence.tags, strict=True)]
         for sentence in read_tagged_words(path)
     ]
+
+
+def _words(sentence: list[tuple[str, str]]) -> str:
+    return " ".join(word for word, _ in sentence).lower()
 
 
 def _mapped(tag: str) -> str:

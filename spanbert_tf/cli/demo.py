@@ -83,7 +83,6 @@ def run(arguments: Namespace) -> dict[str, Any]:
         text=True,
     )
     say(answered.stdout)
-    say("4/4  asking the models that come trained, which `spanbert-tf models` lists:\n")
     ready = _ask_ready_models()
     return {
         "accuracy": figures["accuracy"],
@@ -105,9 +104,13 @@ def _ask_ready_models() -> dict[str, list[str]]:
     from spanbert_tf.handles import default_encoder
     from spanbert_tf.ready_models import EXAMPLES, example_of, ready_models
 
-    lines = {}
-    encoder = load_backbone(default_encoder()) if ready_models() else None
-    for name in ready_models():
+    names = [name for name in ready_models() if name in EXAMPLES]
+    if not names:
+        say("4/4  there are no models that come trained: they are in a checkout of the project")
+        return {}
+    say("4/4  asking the models that come trained, which `spanbert-tf models` lists:\n")
+    lines, encoder = {}, load_backbone(default_encoder())
+    for name in names:
         task, texts = load_task(name, encoder=encoder), EXAMPLES[name]
         lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
         say("\n".join(f"     {line}" for line in [example_of(name), *lines[name], ""]))

@@ -136,28 +136,33 @@ class JoinsClusters:
     def answer_records(
         self,
         records: Sequence[CoreferenceText],
-        *arguments: Any,
+        batch_size: int | None = None,
+        tune: bool = False,
+        out_of_scope: Any = None,
         gold_mentions: bool = False,
-        **options: Any,
     ) -> Assessment:
         """Scores, see `SpanBertTask.answer_records`; of models in Keras alone.
 
         Args:
             records: Texts with their clusters.
-            *arguments: As there.
+            batch_size: As there.
+            tune: As there; not with `gold_mentions`.
+            out_of_scope: As there.
             gold_mentions: Whether the mentions of the records are joined, and none are found; there
                 is no loss of that.
-            **options: As there.
 
         Raises:
-            ValueError: A mention that is given has no word piece, or those of another; see
-                `resolve`.
+            ValueError: A mention that is given has no word piece, or those of another, see
+                `resolve`; or both `tune` and `gold_mentions` are true.
         """
         if not gold_mentions:
-            return super().answer_records(records, *arguments, **options)  # type: ignore[misc]
+            of_task: Any = super()
+            return of_task.answer_records(records, batch_size, tune, out_of_scope)
+        if tune:
+            raise ValueError("`tune` is for mentions that are found: leave out `gold_mentions`")
         mentions = [[span for cluster in of.clusters for span in cluster] for of in records]
         texts = [record.text for record in records]
-        found = self.answer_texts(texts, mentions=mentions, singletons=True)
+        found = self.answer_texts(texts, batch_size, mentions=mentions, singletons=True)
         answers = [Joined(clusters) for clusters in found]
         return Assessment(self.score(answers, records), answers)
 
