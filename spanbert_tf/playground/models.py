@@ -27,7 +27,8 @@ class Model:
         name: By which people know it.
         task: Its task, a key of `spanbert_tf.tasks.TASKS`.
         asked: Names of the texts that it takes.
-        answer: Makes HTML of what it answers for these texts.
+        answer: Makes HTML of what it answers for these texts; a `ValueError` says why it does not
+            take them.
     """
 
     name: str
@@ -40,25 +41,41 @@ class Model:
         """What people give models of this form, in words."""
         return "Masks" if self.task == PRETRAINING_TASK else " and ".join(self.asked).capitalize()
 
-    def __call__(self, *texts: str | None) -> str:
-        """Answers for texts, with its name as a heading.
 
-        Raises:
-            ValueError: A text is empty or too long, or the task does not take it.
-        """
-        given = [text or "" for text in texts]
-        for name, text in zip(self.asked, given, strict=True):
-            if not text.strip():
-                raise ValueError(f"The {name} is empty: write one first.")
-            if len(text) > LONGEST_TEXT:
-                raise ValueError(
-                    f"The {name} has {len(text):,} characters; {LONGEST_TEXT:,} at most are read."
-                )
+def ask(models: Sequence[Model], texts: Sequence[str | None]) -> list[str]:
+    """Asks models of one form the same texts.
+
+    Args:
+        models: The models, one at least.
+        texts: As many as they take.
+
+    Returns:
+        A part of a page for each model: its name as a heading, and what it answers, or, where it
+        does not take the texts, why not.
+
+    Raises:
+        ValueError: A text is empty or too long, or no model takes them.
+    """
+    given = [text or "" for text in texts]
+    for name, text in zip(models[0].asked, given, strict=True):
+        if not text.strip():
+            raise ValueError(f"The {name} is empty: write one first.")
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(
+                f"The {name} has {len(text):,} characters; {LONGEST_TEXT:,} at most are read."
+            )
+    parts = []
+    refusals: dict[str, ValueError] = {}
+    for model in models:
         try:
-            answer = self.answer(*given)
+            answer = model.answer(*given)
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
-        return f"<h4>{escape(self.name)}</h4>\n{answer}"
+            refusals[model.name] = error
+            answer = f"<p>{escape(str(error))}</p>"
+        parts.append(f"<h4>{escape(model.name)}</h4>\n{answer}")
+    if all(model.name in refusals for model in models):
+        raise ValueError("\n".join(f"{name}: {error}" for name, error in refusals.items()))
+    return parts
 
 
 def load_models(handles: AnyHandles = (), trust: bool = False) -> dict[str, Model]:
@@ -80,7 +97,7 @@ def load_models(handles: AnyHandles = (), trust: bool = False) -> dict[str, Mode
     found = {name: find(handle) for name, handle in by_name(handles or _by_default()).items()}
     if not found:
         raise ValueError(
-            "there are no ready models, and the default encoder cannot fill masks: name a model"
+            "there are no ready models, and no default encoder that fills masks: name a model"
         )
     encoders: dict[str, Any] = {}
     filling = {
@@ -111,7 +128,10 @@ def comparable(models: Iterable[Model]) -> list[list[Model]]:
 
 
 def _by_default() -> dict[str, AnyHandle]:
-    encoder = find(default_encoder())
+    try:
+        encoder = find(default_encoder())
+    except ModuleNotFoundError:  # There is none; the package that has one has no heads in it.
+        return {**ready_models()}
     filling = [encoder] if encoder.task == PRETRAINING_TASK else []
     return {**ready_models(), **by_name(filling)}
 

@@ -6,18 +6,22 @@ from html import escape
 from typing import Any
 
 from spanbert_tf.handles import PRETRAINING_TASK
-from spanbert_tf.playground.models import AnyHandles, Model, by_form, comparable, load_models
+from spanbert_tf.playground.models import AnyHandles, Model, ask, by_form, comparable, load_models
 
 MOST_WAITING = 64  # clicks that wait for a model
 LINES_OF_TEXT = 5
 
-# What stands in the boxes at first, by the names of texts.
+# What stands in the boxes at first, by the names of texts; what suits several tasks.
 EXAMPLES = {
     "text": "Ada Lovelace met Charles Babbage in London. She was delighted with his engine.",
     "question": "Where did Ada Lovelace meet Charles Babbage?",
     "context": "Ada Lovelace met Charles Babbage in London. She was delighted with his engine.",
 }
-EXAMPLE_OF_MASKS = "Paris is the [MASK] [MASK] of France."
+# By tasks, where all models of a box are for one that needs marks.
+EXAMPLES_WITH_MARKS = {
+    PRETRAINING_TASK: "Paris is the [MASK] [MASK] of France.",
+    "relation-extraction": "The <e1>author</e1> wrote it with a <e2>typewriter</e2>.",
+}
 HINT_OF_MASKS = "Each [MASK] stands for one word piece."
 
 
@@ -105,7 +109,7 @@ def launch(
 def _ask_all(gradio: Any, models: Sequence[Model]) -> None:
     """Lays out texts, and the answers of all models, or of those that are chosen."""
     names = [model.name for model in models]
-    boxes = _boxes(gradio, models[0])
+    boxes = _boxes(gradio, models)
     chosen = [gradio.CheckboxGroup(names, value=names, label="Models")] if len(names) > 1 else []
     button = gradio.Button("Answer", variant="primary")
     answers = gradio.HTML()
@@ -114,8 +118,8 @@ def _ask_all(gradio: Any, models: Sequence[Model]) -> None:
         wanted = given[len(boxes)] if chosen else names
         if not wanted:
             raise ValueError("No model is chosen.")
-        texts = given[: len(boxes)]
-        return "\n".join(model(*texts) for model in models if model.name in wanted)
+        asked = [model for model in models if model.name in wanted]
+        return "\n".join(ask(asked, given[: len(boxes)]))
 
     _on(gradio, button, boxes, answer, [*boxes, *chosen], answers, models[0].title)
 
@@ -123,7 +127,7 @@ def _ask_all(gradio: Any, models: Sequence[Model]) -> None:
 def _ask_two(gradio: Any, models: Sequence[Model]) -> None:
     """Lays out texts, and the answers of two models side by side."""
     by_name = {model.name: model for model in models}
-    boxes = _boxes(gradio, models[0])
+    boxes = _boxes(gradio, models)
     button = gradio.Button("Compare", variant="primary", render=False)
     chosen, answers = [], []
     with gradio.Row():
@@ -136,23 +140,31 @@ def _ask_two(gradio: Any, models: Sequence[Model]) -> None:
                 answers.append(gradio.HTML())
 
     def answer(*given: str) -> tuple[str, ...]:
-        texts = given[: len(boxes)]
-        return tuple(by_name[name](*texts) for name in given[len(boxes) :])
+        asked = [by_name[name] for name in given[len(boxes) :]]
+        return tuple(ask(asked, given[: len(boxes)]))
 
     _on(gradio, button, boxes, answer, [*boxes, *chosen], answers, f"compare {models[0].task}")
 
 
-def _boxes(gradio: Any, model: Model) -> list[Any]:
+def example_for(models: Sequence[Model]) -> list[str]:
+    """Texts that models of one form take, to begin with."""
+    tasks = {model.task for model in models}
+    if len(tasks) == 1 and (with_marks := EXAMPLES_WITH_MARKS.get(tasks.pop())):
+        return [with_marks]
+    return [EXAMPLES.get(name, "") for name in models[0].asked]
+
+
+def _boxes(gradio: Any, models: Sequence[Model]) -> list[Any]:
     """A box for each text; all but the last are short."""
-    fills = model.task == PRETRAINING_TASK
+    task, asked = models[0].task, models[0].asked
     return [
         gradio.Textbox(
-            EXAMPLE_OF_MASKS if fills else EXAMPLES.get(name, ""),
+            example,
             label=name.capitalize(),
-            info=HINT_OF_MASKS if fills else None,
-            lines=LINES_OF_TEXT if name == model.asked[-1] else 1,
+            info=HINT_OF_MASKS if task == PRETRAINING_TASK else None,
+            lines=LINES_OF_TEXT if name == asked[-1] else 1,
         )
-        for name in model.asked
+        for name, example in zip(asked, example_for(models), strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ https://chromedevtools.github.io/devtools-protocol
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -19,12 +20,31 @@ FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--no-first-run", "--disable-background-networking", "--window-size=1100,900"),
 )
-SECONDS = 30
+SECONDS = 30  # for an answer
 
 
-def find_chromium() -> str | None:
-    """Its path; `None` where it is not installed."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+def find_chromium() -> str:
+    """Finds one that runs: Ubuntu's `chromium-browser` may only say what to install.
+
+    Returns:
+        Its path.
+
+    Raises:
+        FileNotFoundError: There is none; says what those that were tried did.
+    """
+    tried = []
+    for path in filter(None, map(shutil.which, NAMES)):
+        try:
+            version = subprocess.run(
+                [path, "--version"], capture_output=True, text=True, timeout=SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            tried.append(f"{path}: {error}")
+            continue
+        if version.returncode == 0:
+            return path
+        tried.append(f"{path}: {version.stderr.strip() or version.returncode}")
+    raise FileNotFoundError("Chromium is not installed" + "".join(f"; {of}" for of in tried))
 
 
 def seen(selector: str) -> str:
@@ -42,6 +62,7 @@ class Browser:
     def __init__(self, commands: IO[bytes], answers: IO[bytes]) -> None:
         self._commands = commands
         self._answers = answers
+        self._read_ahead = b""
         self._number = 0
         self._session: str | None = None
         self.urls: list[str] = []
@@ -52,14 +73,22 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Calls a method of the protocol; meanwhile events come in."""
+        """Calls a method of the protocol; meanwhile events come in.
+
+        Raises:
+            TimeoutError: There is no answer.
+        """
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
             message["sessionId"] = self._session
         self._commands.write(json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + SECONDS
         while True:
-            answer = json.loads(self._read())
+            try:
+                answer = json.loads(self._read(end))
+            except TimeoutError as error:
+                raise TimeoutError(f"Chromium has not answered in {SECONDS} s: {method}") from error
             if answer.get("method") == "Network.requestWillBeSent":
                 self.urls.append(answer["params"]["request"]["url"])
             if answer.get("id") == self._number:
@@ -107,12 +136,17 @@ class Browser:
         """Writes a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
-    def _read(self) -> bytes:
-        message = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            assert byte, "Chromium has ended"
-            message += byte
-        return bytes(message)
+    def _read(self, end: float) -> bytes:
+        """The next message, if it has come by a time of the monotonic clock."""
+        while b"\0" not in self._read_ahead:
+            ready, _, _ = select.select([self._answers], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            came = self._answers.read(1 << 16)  # Without a buffer: what is there, 64 KiB at most.
+            assert came, "Chromium has ended"
+            self._read_ahead += came
+        message, _, self._read_ahead = self._read_ahead.partition(b"\0")
+        return message
 
 
 @contextmanager
@@ -120,9 +154,9 @@ def browser(chromium: str, folder: Path) -> Iterator[Browser]:
     """Starts it, and ends it with the body."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    flags = " ".join([*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={folder}"])
+    flags = [*FLAGS, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
     process = subprocess.Popen(
-        ["bash", "-c", f'exec "$0" {flags} 3<&{theirs_in} 4>&{theirs_out}', chromium],
+        ["bash", "-c", f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}', chromium, *flags],
         pass_fds=(theirs_in, theirs_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -132,7 +166,7 @@ def browser(chromium: str, folder: Path) -> Iterator[Browser]:
     try:
         with (
             os.fdopen(ours_out, "wb", buffering=0) as commands,
-            os.fdopen(ours_in, "rb") as answers,
+            os.fdopen(ours_in, "rb", buffering=0) as answers,
         ):
             yield Browser(commands, answers)
     finally:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -17,12 +18,13 @@ import pytest
 
 from spanbert_tf.cli.main import main
 from spanbert_tf.playground import page
+from spanbert_tf.playground.models import Model
 from tests.playground.browser import browser, find_chromium, seen
 
 needs_gradio = pytest.mark.skipif(
     find_spec("gradio") is None, reason="gradio is not installed: the extra `playground`"
 )
-needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
+SECONDS_TO_START = 240
 HTML_IN_TEXT = "ada met {{bo}} in ${1 + 1} <i>oslo</i>"
 
 
@@ -37,6 +39,9 @@ def url(models: dict[str, Path]) -> Iterator[str]:
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
+    # Ends what does not start, and with it the reading of what it says.
+    watchdog = threading.Timer(SECONDS_TO_START, process.kill)
+    watchdog.start()
     try:
         lines = []
         for line in process.stderr:  # type: ignore[union-attr]
@@ -44,7 +49,8 @@ def url(models: dict[str, Path]) -> Iterator[str]:
             if line.startswith("http"):
                 break
         else:
-            pytest.fail("".join(lines))
+            pytest.fail(f"no address in {SECONDS_TO_START} s: {''.join(lines)}")
+        watchdog.cancel()
         address = lines[-1].split()[0]
         yield address
         process.send_signal(signal.SIGTERM)
@@ -52,6 +58,7 @@ def url(models: dict[str, Path]) -> Iterator[str]:
         assert (process.returncode, json.loads(output)) == (0, {"url": address}), errors
         assert "Traceback" not in errors
     finally:
+        watchdog.cancel()
         if process.poll() is None:
             process.kill()
             process.communicate()
@@ -77,6 +84,9 @@ def test_what_each_tab_answers(url: str):
     assert kind == "complete"
     assert re.findall("<h4>(.*?)</h4>", both) == ["mood", "entities"]
     assert "<small>PER</small>" in both
+    kind, (both,) = ask(url, "text", "<e1>ada met bo", ["mood", "relations"])
+    assert kind == "complete"
+    assert re.search("<h4>mood</h4>\n<p>&lt;sad&gt; .*<h4>relations</h4>\n<p>.*e2", both, re.DOTALL)
     _, (answer,) = ask(url, "question_and_context", "who ?", "ada met bo")
     assert "</span>" in answer
     _, (filled,) = ask(url, "masks", "ada [MASK] bo")
@@ -92,6 +102,7 @@ def test_what_each_tab_answers(url: str):
     ("name", "given", "message"),
     [
         ("masks", ("<b>ada",), "encoder: there is no [MASK] to fill in &#x27;&lt;b&gt;ada"),
+        ("text", ("<e1>ada", ["relations"]), "relations: "),
         ("text", ("", ["mood"]), "The text is empty: write one first."),
         ("text", ("ada", []), "No model is chosen."),
     ],
@@ -102,16 +113,24 @@ def test_what_is_wrong_with_a_text_is_told(url: str, name: str, given: Any, mess
     assert message in told["error"]
 
 
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """Its path."""
+    try:
+        return find_chromium()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
 @needs_gradio
-@needs_chromium
 @pytest.mark.slow
-def test_page_in_a_browser(url: str, tmp_path: Path):
+def test_page_in_a_browser(chromium: str, url: str, tmp_path: Path):
     """Clicks through the tabs; screenshots are left in the folder of the test."""
-    with browser(str(find_chromium()), tmp_path / "profile") as tab:
+    with browser(chromium, tmp_path / "profile") as tab:
         tab.call("Page.navigate", url=url)
         tab.write("textarea", HTML_IN_TEXT)
         tab.click("button.primary")
-        tab.wait_for(f"{seen('h4')}.length == 3")
+        tab.wait_for(f"{seen('h4')}.length == 4")
         tab.screenshot(tmp_path / "text.png")
         span = "document.querySelector('span[title]')"
         assert tab.evaluate(f"{span}.parentNode.innerText.replaceAll(' PER', '')") == HTML_IN_TEXT
@@ -134,6 +153,19 @@ def test_page_in_a_browser(url: str, tmp_path: Path):
         tab.screenshot(tmp_path / "compare.png")
     assert tab.urls
     assert [of for of in tab.urls if not of.startswith((url, "data:"))] == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "example"),
+    [
+        (["fill-mask"], page.EXAMPLES_WITH_MARKS["fill-mask"]),
+        (["relation-extraction"] * 2, page.EXAMPLES_WITH_MARKS["relation-extraction"]),
+        (["relation-extraction", "token-classification"], page.EXAMPLES["text"]),
+    ],
+)
+def test_example_has_marks_where_all_models_need_them(tasks: list[str], example: str):
+    models = [Model(f"m{n}", task, ("text",), str) for n, task in enumerate(tasks)]
+    assert page.example_for(models) == [example]
 
 
 def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch):
