@@ -40,6 +40,7 @@ def setting(
     fits: Range | None = None,
     *,
     choices: Sequence[str] = (),
+    is_model: bool = False,
 ) -> Any:
     """A field of a settings class.
 
@@ -49,11 +50,12 @@ def setting(
         explanation: What the command line says of it.
         fits: Its range.
         choices: Its values, where they are few.
+        is_model: Whether it names a model.
     """
     if choices:
         fits = Range(f"one of {tuple(choices)}", lambda x: x in choices)
     metadata = {"type": of, "help": explanation, "choices": choices or None, "range": fits}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "is_model": is_model})
 
 
 class Settings:

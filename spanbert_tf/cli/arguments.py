@@ -138,6 +138,13 @@ def add_runner(command: Any) -> None:
         metavar="OPTION",
         help="an option of the runner, such as --flink_master=host:8081; may be repeated",
     )
+    command.set_defaults(parser=command)
+
+
+def check_runner(arguments: Namespace) -> None:
+    """Refuses options of a runner where none is named: this process would do the work."""
+    if arguments.runner_option and not arguments.runner:
+        arguments.parser.error("--runner-option is for a runner: give --runner too")
 
 
 def task_of_model(

@@ -11,6 +11,7 @@ from spanbert_tf.cli.arguments import (
     add_runner,
     add_settings,
     check_files,
+    check_runner,
     flags_of,
     settings_from,
     task_of_model,
@@ -75,7 +76,6 @@ def add_arguments(command: Any, words: list[str]) -> None:
     task = task_of_model(words[1:], with_value, lambda of: [of.asking_cls])
     if task in FINE_TUNED_TASKS:
         add_settings(command, task_class(task).asking_cls, f"how a task of {task} is asked")
-    command.set_defaults(parser=command)
 
 
 def run(arguments: Namespace) -> Result:
@@ -86,6 +86,8 @@ def run(arguments: Namespace) -> Result:
         return _answer_parts(arguments)
     if arguments.runner or arguments.runner_option:
         arguments.parser.error("--runner answers a file into a folder: give --output")
+    if settings_from(AnsweredParts, arguments) != AnsweredParts():
+        arguments.parser.error("--part-records is for the parts of a folder: give --output")
     from spanbert_tf.export.task_loading import load_task
 
     with without_info():
@@ -136,6 +138,7 @@ def _answer_parts(arguments: Namespace) -> dict[str, Any]:
         arguments.parser.error(
             "--output answers the file of --input: leave out texts, --html and --overwrite"
         )
+    check_runner(arguments)
     from spanbert_tf.export.task_loading import task_class_of
     from spanbert_tf.handles import find
     from spanbert_tf.prediction.answered_file import answer_file

@@ -9,7 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.cli.arguments import add_corpus, add_runner, add_settings, settings_from
+from spanbert_tf.cli.arguments import (
+    add_corpus,
+    add_runner,
+    add_settings,
+    check_runner,
+    settings_from,
+)
 from spanbert_tf.cli.showing import counted, say
 from spanbert_tf.data.corpus.settings import CorpusSettings
 from spanbert_tf.start_up import import_tensorflow
@@ -43,6 +49,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
 
 def run(arguments: Namespace) -> dict[str, Any]:
     """Prepares a corpus, in processes of this machine or by a Beam runner."""
+    check_runner(arguments)
     from spanbert_tf.data.corpus.preparation import prepare_corpus
     from spanbert_tf.output_folders import check_places
     from spanbert_tf.tokenization.vocabulary import read_vocabulary

@@ -16,6 +16,8 @@ def open_folder(
 ) -> None:
     """Makes such a folder, or checks that what is there may be gone on with.
 
+    One that has a manifest and nothing else, as after a first try that failed, is begun anew.
+
     Args:
         folder: The folder, which has a file `MANIFEST` from its first moment on.
         what: What it holds, such as "a corpus".
@@ -32,11 +34,15 @@ def open_folder(
         raise DataError(f"{folder}: cannot make the folder: {error}.") from error
     names = [path.name for path in folder.iterdir() if not path.name.startswith(INCOMPLETE)]
     if MANIFEST in names:
-        if found := differences():
+        found = differences()
+        if found and len(names) > 1:
             raise DataError(
-                f"{folder}: holds {what} that was prepared in another way: {'; '.join(found)}. "
+                f"{folder}: holds {what} that was made in another way: {'; '.join(found)}. "
                 "Choose another folder, or remove this one."
             )
+        if found:
+            with writing(folder):
+                begin()
     elif names:
         raise DataError(
             f"{folder}: expected a new folder or {what}, but there is no {MANIFEST} among its "

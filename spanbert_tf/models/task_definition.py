@@ -5,13 +5,14 @@ Letters: n records.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from spanbert_tf.data.batching.rows import Rows
 from spanbert_tf.data.readers.lines import AnySource
-from spanbert_tf.data.readers.tables import read_texts, text_columns_of
+from spanbert_tf.data.readers.tables import read_texts, text_column_names, text_columns_of
 from spanbert_tf.features import Feature
 from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.decoding import Decoder
@@ -184,6 +185,12 @@ class TaskDefinition:
     def read_asked(cls, path: AnySource, reading: Any = None) -> Columns:
         """Reads texts to answer for, by `AskedColumns`, see `read_texts`."""
         return text_columns_of(read_texts(path, **vars(reading or AskedColumns())))
+
+    @classmethod
+    def name_columns(cls, path: AnySource, reading: AskedColumns) -> AskedColumns:
+        """Says by which columns `read_asked` reads a file, so that another is read by the same."""
+        text, pair = text_column_names(path, **vars(reading))
+        return replace(reading, text_column=text, pair_column=pair)
 
     # What a task says of its network.
 

@@ -19,9 +19,10 @@ from spanbert_tf.data.readers.file_parts import Place, read_parts
 from spanbert_tf.data.readers.lines import DataError, FilePart
 from spanbert_tf.data.resumed_folders import MANIFEST, differences_of, writing
 from spanbert_tf.export.task_loading import load_task
-from spanbert_tf.export.text_task import answers_to_json
-from spanbert_tf.handles import Handle
+from spanbert_tf.export.text_task import TextTask, answers_to_json
+from spanbert_tf.handles import AnyHandle, Handle, find
 from spanbert_tf.json_values import finite
+from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.settings import AskedColumns
 from spanbert_tf.start_up import without_info
 
@@ -30,20 +31,55 @@ MOST_PARTS = 1_000_000
 
 
 @dataclass(frozen=True)
+class AskedModel:
+    """A model, and what it was when the run began.
+
+    Attributes:
+        handle: The model that was found; or its handle, by which workers find it.
+        sha256: As `sha256_of_model` gives it.
+    """
+
+    handle: AnyHandle
+    sha256: str
+
+    @classmethod
+    def found(cls, handle: AnyHandle) -> "AskedModel":
+        """Finds a model, as it is now."""
+        found = find(handle)
+        return cls(found, sha256_of_model(found))
+
+    def load(self, trust: bool = False) -> TextTask:
+        """Loads it.
+
+        Raises:
+            DataError: It is not the same any more.
+            ValueError, OSError: As `load_task`.
+        """
+        found = find(self.handle)
+        if (sha256 := sha256_of_model(found)) != self.sha256:
+            raise DataError(
+                f"{found.source}: another model than the one that the run began with: expected "
+                f"files of SHA-256 {self.sha256}, found {sha256}."
+            )
+        return load_task(found, trust=trust)
+
+
+@dataclass(frozen=True)
 class Asked:
     """What is asked of which model; travels to workers.
 
     Attributes:
-        model: Its handle, which every worker finds.
+        model: The model.
         path: The file of texts.
         folder: Where the answers go.
-        reading: How the file is read.
+        reading: How the file is read; all parts by the columns that the first one has.
         num_columns: How many texts a record has.
-        options: How the model is asked: arguments of its task's verb.
+        options: How the model is asked: arguments of its task's verb.  One that is an `AskedModel`
+            is loaded once.
         trust: As for `load_task`.
     """
 
-    model: str
+    model: AskedModel
     path: Path
     folder: Path
     reading: AskedColumns
@@ -63,7 +99,7 @@ class Manifest:
         input: The file of texts, in words.
         input_bytes: Its size.
         input_sha256: Of its bytes.
-        options: How it is read and the model asked, by name.
+        options: How it is read and the model asked, by name; of a model its SHA-256.
         part_records: As in `AnsweredParts`.
         records: How many records each part has.
         complete: Whether all parts are there.
@@ -141,6 +177,11 @@ def sha256_of_model(found: Handle) -> str:
     return digest.hexdigest()
 
 
+def handle_of(found: Handle) -> str:
+    """What names a model on any machine that sees the same files."""
+    return found.source if "://" in found.source else found.path
+
+
 def part_path(folder: Path, number: int) -> Path:
     """The file of a part; names of up to `MOST_PARTS` are in the order of the parts."""
     return folder / f"part-{number:06d}.jsonl"
@@ -156,6 +197,34 @@ def is_answered(folder: Path, place: Place) -> bool:
         return False
 
 
+def columns_of_part(of: Any, asked: Asked, place: Place, part: FilePart) -> Columns:
+    """Reads the texts of a part.
+
+    Args:
+        of: The model's class.
+        asked: What is asked.
+        place: Where the part is.
+        part: Its lines.
+
+    Raises:
+        DataError: A record cannot be read, or they are not what they were in the first part, or
+            not as many as there were.
+    """
+    columns = of.read_asked(part, asked.reading)
+    where = f"{part}, from line {part.first_line} on"
+    if len(columns) != asked.num_columns:
+        raise DataError(
+            f"{where}: expected as many texts a record as in the first part, {asked.num_columns}, "
+            f"found {len(columns)}."
+        )
+    if len(columns[0]) != place.records:
+        raise DataError(
+            f"{where}: changed while it was read: expected as many records as there were, "
+            f"{place.records:,}, found {len(columns[0]):,}."
+        )
+    return columns
+
+
 class PartWriter:
     """Answers parts; loads the model once.
 
@@ -163,13 +232,18 @@ class PartWriter:
         asked: What is asked.
 
     Raises:
+        DataError: A model is not the one any more that the run began with.
         ValueError, OSError: As `load_task`.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         with without_info():
-            self.task = load_task(asked.model, trust=asked.trust)
+            self.task = asked.model.load(asked.trust)
+            self.options = {
+                name: value.load() if isinstance(value, AskedModel) else value
+                for name, value in asked.options
+            }
 
     def write_all(self, places: Iterable[Place]) -> Iterator[Place]:
         """Answers parts of the file, one after the other, and gives each once it is written.
@@ -184,16 +258,8 @@ class PartWriter:
             yield place
 
     def _write(self, place: Place, part: FilePart) -> None:
-        columns = self.task.task_class.read_asked(part, self.asked.reading)
-        where = f"{part}, the {place.records:,} records from line {part.first_line} on"
-        if len(columns) != self.asked.num_columns:
-            raise DataError(
-                f"{where}: expected {self.asked.num_columns} texts a record, as the first part "
-                f"has, found {len(columns)}."
-            )
-        if len(columns[0]) != place.records:
-            raise DataError(f"{where}: changed while they were read, to {len(columns[0]):,}.")
-        rows = answers_to_json(columns[0], self.task.ask(columns, **dict(self.asked.options)))
+        columns = columns_of_part(self.task.task_class, self.asked, place, part)
+        rows = answers_to_json(columns[0], self.task.ask(columns, **self.options))
         path = part_path(self.asked.folder, place.number)
         with (
             writing(self.asked.folder, path.name),

@@ -2,25 +2,28 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from spanbert_tf.atomic_files import locked, tidy, user_path
 from spanbert_tf.data.corpus.shards import file_sha256
-from spanbert_tf.data.readers.file_parts import Place, find_parts, read_parts
-from spanbert_tf.data.readers.lines import DataError, reading
+from spanbert_tf.data.readers.file_parts import Place, check_unchanged, find_parts, read_parts
+from spanbert_tf.data.readers.lines import DataError, reading, suffix_of
 from spanbert_tf.data.resumed_folders import open_folder
 from spanbert_tf.export.task_loading import task_class_of
-from spanbert_tf.handles import AnyHandle, find
+from spanbert_tf.handles import AnyHandle, Handle, find
 from spanbert_tf.output_folders import check_places
 from spanbert_tf.prediction.answer_parts import (
     MOST_PARTS,
     Asked,
+    AskedModel,
     Manifest,
     PartWriter,
+    columns_of_part,
+    handle_of,
     is_answered,
     part_path,
     read_manifest,
-    sha256_of_model,
     write_manifest,
 )
 from spanbert_tf.settings import AnsweredParts, AskedColumns, Asking
@@ -85,8 +88,9 @@ def answer_file(
         The counts of the whole file.
 
     Raises:
-        DataError: The file cannot be read, `folder` holds something else, or answers of another
-            model, to another file or other options, or cannot be written.  Finished parts stay.
+        DataError: The file cannot be read or changes meanwhile, `folder` holds something else, or
+            answers of another model, to another file or other options, or cannot be written.
+            Finished parts stay.
         ValueError: The model is a plain encoder, or refuses an option or a text; or `folder` is,
             holds or lies in what is read.
         BlockingIOError: Another process writes the folder.
@@ -96,8 +100,9 @@ def answer_file(
     path, folder = user_path(path), user_path(folder).absolute()
     found = find(model)
     of = task_class_of(found)
-    options = vars(asking or of.asking_cls())
-    check_places([folder], [found.path, path])
+    options = _options_of(asking or of.asking_cls())
+    models = [value for value in options.values() if isinstance(value, Handle)]
+    check_places([folder], [*(each.path for each in (found, *models)), path])
     places = find_parts(path, settings.part_records)
     if len(places) > MOST_PARTS:
         raise DataError(
@@ -105,29 +110,23 @@ def answer_file(
             "`part_records`."
         )
     ((_, first),) = read_parts(path, places[:1])
-    # A handle of a hub is downloaded by each worker.
-    handle = found.source if "://" in found.source else found.path
+    columns = of.name_columns(first, columns)
     asked = Asked(
-        model=handle,
+        model=AskedModel.found(found),
         path=path.absolute(),
         folder=folder,
         reading=columns,
         num_columns=len(of.read_asked(first, columns)),
-        options=tuple(options.items()),
+        options=tuple(
+            (name, AskedModel.found(value) if isinstance(value, Handle) else value)
+            for name, value in options.items()
+        ),
         trust=trust,
     )
-    with reading(path, lambda: 0):
-        manifest = Manifest(
-            task=of.task,
-            model=handle,
-            model_sha256=sha256_of_model(found),
-            input=str(path.absolute()),
-            input_bytes=path.stat().st_size,
-            input_sha256=file_sha256(path),
-            options={**asdict(columns), **options},
-            part_records=settings.part_records,
-            records=tuple(place.records for place in places),
-        )
+    # All of it, before hours of work.
+    for place, part in read_parts(path, places):
+        columns_of_part(of, asked, place, part)
+    manifest = _manifest_of(of.task, found, asked, settings, places)
     with locked([folder]):
         open_folder(
             folder,
@@ -136,6 +135,39 @@ def answer_file(
             lambda: write_manifest(folder, manifest),
         )
         return _complete(asked, manifest, places, work, progress)
+
+
+def _options_of(asking: Asking) -> dict[str, Any]:
+    """How a model is asked, by name; models that this takes are found."""
+    return {
+        of.name: find(value) if of.metadata["is_model"] and value is not None else value
+        for of in fields(asking)
+        for value in [getattr(asking, of.name)]
+    }
+
+
+def _manifest_of(
+    task: str, found: Handle, asked: Asked, settings: AnsweredParts, places: list[Place]
+) -> Manifest:
+    path = asked.path
+    options = {
+        name: value.sha256 if isinstance(value, AskedModel) else value
+        for name, value in asked.options
+    }
+    with reading(path, lambda: 0):
+        sha256 = file_sha256(path)
+    check_unchanged(path, places[0])
+    return Manifest(
+        task=task,
+        model=handle_of(found),
+        model_sha256=asked.model.sha256,
+        input=str(path),
+        input_bytes=places[0].file_bytes,
+        input_sha256=sha256,
+        options={"input_format": suffix_of(path), **asdict(asked.reading), **options},
+        part_records=settings.part_records,
+        records=tuple(place.records for place in places),
+    )
 
 
 def _complete(
@@ -166,6 +198,7 @@ def _complete(
                 f"{part_path(folder, place.number)}: is not there, though a worker said that it "
                 "is: all workers must see the folder of this machine under the same path."
             )
+    check_unchanged(asked.path, places[0])
     write_manifest(folder, replace(manifest, complete=True))
     tidy(folder)
     return AnsweredCounts(sum(manifest.records), len(places), reused)

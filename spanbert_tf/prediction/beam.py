@@ -4,14 +4,25 @@ The very same code answers, and the same files come out.  All workers read the f
 folder under the same paths: a file system that they share.
 """
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from spanbert_tf.data.readers.file_parts import Place
+from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.runners import beam, pipeline_of
-from spanbert_tf.prediction.answer_parts import Asked, PartWriter, is_answered
+from spanbert_tf.handles import find
+from spanbert_tf.prediction.answer_parts import (
+    Asked,
+    AskedModel,
+    PartWriter,
+    handle_of,
+    is_answered,
+)
 
 # Each group of a `.gz` file's parts is reached by unpacking what is before it.
 GROUPS_OF_PACKED = 32
@@ -34,16 +45,44 @@ def answer_with_beam(
         The parts, once all of them are there.
 
     Raises:
-        Exception: What a worker raises, as the runner reports it.
+        DataError: A worker fails, by whose last words the runner reports it.
+        Exception: The runner cannot be reached, or fails in another way.
     """
-    with pipeline_of(runner, options) as pipeline:
-        _ = (
-            pipeline
-            | "Parts" >> beam.Create(_groups(asked.path, places))
-            | "Spread" >> beam.Reshuffle()
-            | "Answer" >> beam.ParDo(_Answer(asked))
-        )
+    asked = replace(
+        asked,
+        model=_for_workers(asked.model),
+        options=tuple((name, _for_workers(value)) for name, value in asked.options),
+    )
+    try:
+        with pipeline_of(runner, options) as pipeline:
+            _ = (
+                pipeline
+                | "Parts" >> beam.Create(_groups(asked.path, places))
+                | "Spread" >> beam.Reshuffle()
+                | "Answer" >> beam.ParDo(_Answer(asked))
+            )
+    except RuntimeError as error:  # Runners have no other kind for what fails in a worker.
+        raise DataError(_last_words(str(error))) from error
     yield from places
+
+
+def _for_workers(value: Any) -> Any:
+    """An option as workers take it: a model of a hub each of them downloads."""
+    if not isinstance(value, AskedModel):
+        return value
+    return replace(value, handle=handle_of(find(value.handle)))
+
+
+def _last_words(report: str) -> str:
+    """What a worker raised, of a runner's report, which ends with it.
+
+    "ValueError: no room [while running 'Answer-ptransform-3']" -> "no room"
+    """
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    raised = [line for line in lines if "[while running '" in line]
+    last = (raised or lines or ["the runner failed and does not say why"])[-1]
+    last = last.partition(" [while running '")[0]
+    return re.sub(r"^([\w.]*(Error|Exception): )+", "", last)
 
 
 def _groups(path: Path, places: list[Place]) -> list[list[tuple[int, ...]]]:
@@ -60,7 +99,7 @@ class _Answer(beam.DoFn):
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
 
-    def process(self, group: list[tuple[int, int, int, int, int]]) -> None:
+    def process(self, group: list[tuple[int, ...]]) -> None:
         with _ONE_AT_A_TIME:
             places = [Place(*numbers) for numbers in group]
             missing = [place for place in places if not is_answered(self.asked.folder, place)]

@@ -168,6 +168,11 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
         return read_asked(path, of.text_column, of.pair_column, of.delimiter, of.quoting)
 
     @classmethod
+    def name_columns(cls, path: AnySource, reading: AskedColumns) -> AskedColumns:
+        """They have the same names in all files."""
+        return reading
+
+    @classmethod
     def head_arguments(cls, records: Sequence[Question], settings: Any) -> dict[str, Any]:
         """What settings say of the head, and whether there may be no answer."""
         answered = [bool(record.answers) for record in records]

@@ -80,6 +80,7 @@ class RelationAsking(Asking):
         str,
         "folder or handle of a token classifier, which finds the entities; None: the texts have "
         "them marked, <e1>Ada</e1> met <e2>Bo</e2>",
+        is_model=True,
     )
 
 
@@ -330,14 +331,16 @@ class SpanBertRelationExtractor(SpanBertTask, Task):
 
 
 def _finder(entities: Any) -> Any:
-    """What finds entities in texts; `None` for what is no token classifier."""
+    """What finds entities in texts; `None` for what is no model."""
+    source: Any = "this one"
     if isinstance(entities, str | os.PathLike):
         # By its public name: what loads all tasks cannot be imported by one of them.
         from spanbert_tf import load_task
 
         source, entities = entities, load_task(entities)
-        if not hasattr(entities, "find_entities"):
-            raise ValueError(
-                f"`entities` must be a token classifier, but {source} is for {entities.task}."
-            )
-    return getattr(entities, "find_entities", None)
+    finder = getattr(entities, "find_entities", None)
+    if finder is None and hasattr(entities, "task"):
+        raise ValueError(
+            f"`entities` must be a token classifier, but {source} is for {entities.task}."
+        )
+    return finder

@@ -149,6 +149,11 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         return [read_sources(path, of.text_column, of.delimiter, of.quoting)]
 
     @classmethod
+    def name_columns(cls, path: AnySource, reading: AskedColumns) -> AskedColumns:
+        """They have the same names in all files."""
+        return reading
+
+    @classmethod
     def head_arguments(cls, records: Sequence[TextPair], settings: Any) -> dict[str, Any]:
         """What settings say of the decoder."""
         require_scorers()  # Before hours of training, not after the first epoch.

@@ -5,72 +5,24 @@ import importlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spanbert_tf import SpanBertTokenizer
 from spanbert_tf.atomic_files import locked
 from spanbert_tf.cli.main import main
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.resumed_folders import MANIFEST
-from spanbert_tf.export import task_loading
 from spanbert_tf.prediction import answer_parts
-from spanbert_tf.prediction.answer_parts import PartWriter
+from spanbert_tf.prediction.answer_parts import Asked
 from spanbert_tf.prediction.answered_file import AnsweredCounts, answer_file, answer_here
 from spanbert_tf.settings import AnsweredParts
-from tests.export.test_evaluation import TEXTS, VOCABULARY, make_answerer, make_text_classifier
+from tests.export.test_evaluation import TEXTS
+from tests.prediction.answers import contents, identity, predicted, rows_of, without_digits
 
 PARTS = AnsweredParts(part_records=6)  # of 20 records: 6, 6, 6 and 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded_once() -> Iterator[None]:
-    """Keeps what is loaded, with its graphs, which take longer than all else."""
-    with pytest.MonkeyPatch.context() as patch:
-        load = cache(task_loading.load_task)
-        patch.setattr(task_loading, "load_task", load)
-        patch.setattr(answer_parts, "load_task", load)
-        yield
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier and a question answerer, and files to ask them."""
-    folder = tmp_path_factory.mktemp("models")
-    tokenizer = SpanBertTokenizer(VOCABULARY, lowercase=True)
-    make_text_classifier(tokenizer).save_to_preset(str(folder / "classifier"))
-    make_answerer(tokenizer, 2).save_to_preset(str(folder / "answerer"))
-    (folder / "texts.txt").write_text("\n".join(["", *TEXTS[1:]]))
-    records = [{"question": "a b ?", "context": f"{text} é"} for text in TEXTS]
-    lines = [f"{json.dumps(record)}\n" for record in records]
-    (folder / "asked.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-    return folder
-
-
-def predicted(capsys: pytest.CaptureFixture[str], *words: Any, code: int = 0) -> Any:
-    """Runs `predict --json` and gives its result, or what it said."""
-    assert main(["predict", *map(str, words), "--json"]) == code
-    captured = capsys.readouterr()
-    return json.loads(captured.out) if code == 0 else captured.err
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def rows_of(folder: Path) -> list[list[Any]]:
-    """What the lines of each part hold."""
-    parts = sorted(folder.glob("part-*.jsonl"))
-    return [[json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in parts]
-
-
-def without_digits(rows: list[Any]) -> list[Any]:
-    return json.loads(json.dumps(rows), parse_float=lambda _: None)
 
 
 def answer_texts(models: Path, folder: Path, **options: Any) -> AnsweredCounts:
@@ -142,10 +94,10 @@ def test_what_is_there_stays_and_the_rest_is_made(
     # As SIGKILL leaves them.
     (folder / f".incomplete-{'0' * 16}-part-000001.jsonl").write_text('{"text": "a')
     (folder / f".incomplete-{'1' * 16}-{MANIFEST}").write_text("{")
-    before = (folder / "part-000000.jsonl").stat()
+    before = identity(folder / "part-000000.jsonl")
     assert answer_texts(models, folder) == AnsweredCounts(20, 4, 1)
     assert contents(folder) == whole
-    assert (folder / "part-000000.jsonl").stat() == before
+    assert identity(folder / "part-000000.jsonl") == before
 
     # A part that is lost, and one that has been cut.
     (folder / "part-000003.jsonl").unlink()
@@ -194,6 +146,31 @@ def test_a_runner_makes_the_same(
     assert [len(group) for group in beam._groups(Path("a.txt.gz"), [(0,)] * 70)] == [3] * 23 + [1]
 
 
+@pytest.mark.filterwarnings("default")
+def test_what_a_worker_refuses(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    pytest.importorskip("apache_beam")
+    beam = importlib.import_module("spanbert_tf.prediction.beam")
+    words = (models / "extractor", "--input", models / "texts.txt", "--output")
+    here = predicted(capsys, *words, tmp_path / "here", code=1).splitlines()[-1]
+    assert "<e1>" in here
+    words = (*words, tmp_path / "there", "--runner", "DirectRunner")
+    assert here in predicted(capsys, *words, code=1)
+
+    # As runners with processes of their own say it.
+    def fail(*arguments: Any) -> Any:
+        message = here.removeprefix("spanbert-tf: error: ")
+        report = f"  File \"a.py\", line 1\nValueError: {message} [while running 'Answer-3']\n"
+        raise RuntimeError(f"Traceback (most recent call last):\n{report}\n")
+
+    monkeypatch.setattr(beam, "pipeline_of", fail)
+    assert predicted(capsys, *words, code=1).splitlines()[-1] == here
+
+
 def test_other_commands_are_refused(
     models: Path, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -213,7 +190,7 @@ def test_other_commands_are_refused(
         ("--input", other): f"input is '{asked['input_sha256']}' there, '",
     }.items():
         refused = predicted(capsys, *words, *changed, code=1)
-        assert "a set of answers that was prepared in another way: " in refused
+        assert "a set of answers that was made in another way: " in refused
         assert message in refused
     # The same model elsewhere, and one that is another.
     model = tmp_path / "classifier"
@@ -246,17 +223,54 @@ def test_what_cannot_be_begun(models: Path, tmp_path: Path, capsys: pytest.Captu
     refused = predicted(
         capsys, models / "classifier", "--input", mixed, *output, "--part-records", 1, code=1
     )
-    assert "mixed.jsonl, the 1 records from line 2 on: expected 1 texts a record" in refused
+    assert "mixed.jsonl, from line 2 on: expected as many texts a record as" in refused
     for wrong in (
         (models / "classifier", "a", *output),
         (*words, *output, "--overwrite"),
         (*words, *output, "--html", tmp_path / "a.html"),
         (*words, "--runner", "DirectRunner"),
+        (*words, "--part-records", 7),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["predict", *map(str, wrong)])
         assert stop.value.code == 2
         assert "--output" in capsys.readouterr().err
+    option = "--runner-option=--x"
+    for wrong in (
+        ("predict", *words, *output, option),
+        ("prepare", "a.txt", "--vocabulary", "b.txt", *output, option),
+    ):
+        with pytest.raises(SystemExit):
+            main([*map(str, wrong)])
+        assert "give --runner too" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_first_try_leaves_no_trace(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, folder = tmp_path / "texts.jsonl", tmp_path / "out"
+    path.write_text('{"text": "a"}\n' * 3 + "{\n")
+    words = (models / "classifier", "--input", path, "--output", folder, "--part-records", 2)
+    # Before the model is loaded, and the first part answered.
+    assert "texts.jsonl, line 4: malformed JSON" in predicted(capsys, *words, code=1)
+    assert not folder.exists()
+
+    def fail(asked: Asked, places: Any) -> Any:
+        raise ValueError("no room")
+
+    path.write_text('{"text": "a"}\n' * 4)
+    with pytest.raises(ValueError, match="no room"):
+        answer_file(models / "classifier", path, folder, settings=PARTS, work=fail)
+    assert [*contents(folder)] == [MANIFEST]
+    path.write_text('{"text": "b"}\n' * 3)
+    assert predicted(capsys, *words)["records"] == 3
+    assert [len(part) for part in rows_of(folder)] == [2, 1]
+    # What is no manifest of answers is another's.
+    for part in folder.glob("part-*"):
+        part.unlink()
+    (folder / MANIFEST).write_text("{}")
+    assert "not the manifest of answers" in predicted(capsys, *words, code=1)
 
 
 def test_workers_that_write_elsewhere(models: Path, tmp_path: Path):
@@ -267,22 +281,3 @@ def test_workers_that_write_elsewhere(models: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"part-000000\.jsonl: is not there.*the same path"):
         answer_texts(models, tmp_path / "out", work=lose)
     assert not json.loads((tmp_path / "out" / MANIFEST).read_text())["complete"]
-
-
-def test_a_file_that_changes_meanwhile(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    path = tmp_path / "texts.jsonl"
-    path.write_text('{"text": "a"}\n' * 4)
-
-    def change(asked: Any, places: Any) -> Any:
-        path.write_text('{"text": "a"}\n' * 3 + "\n")
-        yield from PartWriter(asked).write_all(places)
-
-    with pytest.raises(DataError, match=r"the 2 records from line 3 on: changed .* to 1\."):
-        answer_file(
-            *(models / "classifier", path, tmp_path / "out"),
-            settings=AnsweredParts(part_records=2),
-            work=change,
-        )
-    assert (tmp_path / "out" / "part-000000.jsonl").exists()

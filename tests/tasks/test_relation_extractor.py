@@ -71,6 +71,15 @@ def make_extractor(
     return extractor
 
 
+def make_tagger(tokenizer: SpanBertTokenizer) -> SpanBertTokenClassifier:
+    """One that takes every word for a person: only B-PER has a score."""
+    preprocessor = SpanBertTokenClassifierPreprocessor(tokenizer, LENGTH)
+    tagger = SpanBertTokenClassifier(make_backbone(), ["LOC", "PER"], preprocessor)
+    kernel, _ = tagger.output_dense.get_weights()
+    tagger.output_dense.set_weights([0 * kernel, np.array([0, 0, 0, 10, 0], "float32")])
+    return tagger
+
+
 @pytest.fixture(scope="module")
 def extractor(tokenizer: SpanBertTokenizer) -> SpanBertRelationExtractor:
     return make_extractor(tokenizer)
@@ -195,12 +204,7 @@ def exports(extractor: SpanBertRelationExtractor, tmp_path_factory: pytest.TempP
     export_task(extractor, folder / "1")
     export_litert(extractor, folder / "lite")
     extractor.save_to_preset(str(folder / "preset"))
-    preprocessor = SpanBertTokenClassifierPreprocessor(extractor.preprocessor.tokenizer, LENGTH)
-    tagger = SpanBertTokenClassifier(make_backbone(), ["LOC", "PER"], preprocessor)
-    # It takes every word for a person: only B-PER has a score.
-    kernel, _ = tagger.output_dense.get_weights()
-    tagger.output_dense.set_weights([0 * kernel, np.array([0, 0, 0, 10, 0], "float32")])
-    tagger.save_to_preset(str(folder / "ner"))
+    make_tagger(extractor.preprocessor.tokenizer).save_to_preset(str(folder / "ner"))
     return folder
 
 

@@ -2,8 +2,11 @@
 
 What is kept of a file is where its parts begin.  Of a `.gz` file that is a place in what is
 unpacked: reaching it takes unpacking all that is before, so parts of one are best read in turn.
+In a file that has changed since, parts would begin within lines: each place knows which file it is
+of.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +36,8 @@ class Place(NamedTuple):
         first_line: Number of its first line, from 1.
         lines: How many lines it has.
         records: How many of them are records: in JSON lines those that are not blank.
+        file_bytes: The size of the file.
+        file_time: When the file was last changed, in nanoseconds.
     """
 
     number: int
@@ -40,6 +45,8 @@ class Place(NamedTuple):
     first_line: int
     lines: int
     records: int
+    file_bytes: int
+    file_time: int
 
 
 def find_parts(path: Path, records: int) -> list[Place]:
@@ -65,14 +72,15 @@ def find_parts(path: Path, records: int) -> list[Place]:
     places: list[Place] = []
     begin = first = size = found = last = 0
     with _opened(path) as file:
+        state = _state_of(os.fstat(file.fileno()))
         for last, raw, text in _lines(file, path):
             if found == records or (found and size >= PART_BYTES):
-                places.append(Place(len(places), begin, first + 1, last - 1 - first, found))
+                places.append(Place(len(places), begin, first + 1, last - 1 - first, found, *state))
                 begin, first, size, found = begin + size, last - 1, 0, 0
             size += raw
             found += bool(text.strip()) or not is_json
     if found:
-        places.append(Place(len(places), begin, first + 1, last - first, found))
+        places.append(Place(len(places), begin, first + 1, last - first, found, *state))
     if not places:
         raise DataError(f"{path}: the file is empty; expected a record a line.")
     return places
@@ -96,7 +104,29 @@ def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Fil
                     f"{path}: changed while it was read: there is no line "
                     f"{place.first_line + len(lines)} any more."
                 )
+            check_unchanged(path, place)
             yield place, FilePart(path, place.first_line, lines)
+
+
+def check_unchanged(path: Path, place: Place) -> None:
+    """Refuses a file that is not the one any more in which a place was found.
+
+    Raises:
+        DataError: It has another size, was changed since, or is gone.
+    """
+    with reading(path, lambda: 0):
+        size, time = _state_of(path.stat())
+    if size != place.file_bytes:
+        raise DataError(
+            f"{path}: changed while it was read: it had {place.file_bytes:,} bytes, and has "
+            f"{size:,} now."
+        )
+    if time != place.file_time:
+        raise DataError(f"{path}: changed while it was read: it was written anew.")
+
+
+def _state_of(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _opened(path: Path) -> Any:

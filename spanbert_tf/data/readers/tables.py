@@ -154,6 +154,21 @@ def read_texts(
     return lines
 
 
+def text_column_names(
+    path: AnySource,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    delimiter: str | None = None,
+    quoting: str | None = None,
+) -> tuple[str | None, str | None]:
+    """Names the columns that `read_texts` reads, as it takes them; arguments and errors are its."""
+    path, columns = as_source(path), {"text": text_column, "pair": pair_column}
+    if suffix_of(path) in SUFFIXES:
+        records = read_table(path, delimiter, quoting)
+        columns = find_columns(path, records, columns, USUAL_COLUMNS, optional=("pair",))
+    return columns["text"], columns["pair"]
+
+
 def class_names_of(examples: Sequence[Example]) -> list[str]:
     """Lists the labels of `examples`, sorted, each once.
 

@@ -1,6 +1,7 @@
 """Parts of a file: together they are the file, line by line, whatever their sizes."""
 
 import gzip
+import os
 
 import pytest
 from hypothesis import given
@@ -93,4 +94,12 @@ def test_no_part_of_standard_input_or_of_what_has_changed(tmp_path):
     places = find_parts(path, 2)
     path.write_text("a\nb\n")
     with pytest.raises(DataError, match="changed while it was read: there is no line 3 any more"):
+        list(read_parts(path, places[1:]))
+    # Parts would begin within lines, and a line be lost.
+    path.write_text("aa\nb\nc\n")
+    with pytest.raises(DataError, match="it had 6 bytes, and has 7 now"):
+        list(read_parts(path, places))
+    path.write_text("a\n\nbc\n")
+    os.utime(path, ns=(0, 1))
+    with pytest.raises(DataError, match="it was written anew"):
         list(read_parts(path, places))
