@@ -235,7 +235,7 @@ def write_ready_models(
 ) -> None:
     """Those that the README names, on the encoder there; the project has them too."""
     for name, of, head in (
-        ("entities_en", SpanBertTokenClassifier, {"labels": ["PER", "LOC"]}),
+        ("entities_en", SpanBertTokenClassifier, {"entity_groups": ["PER", "LOC"]}),
         ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
     ):
         adapted = SpanBertBackbone.from_config(backbone.get_config())
