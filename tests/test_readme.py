@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 
 from spanbert_tf import (
     SpanBertBackbone,
+    SpanBertCoreferenceResolver,
     SpanBertPretrainer,
     SpanBertTextClassifier,
     SpanBertTokenClassifier,
@@ -237,11 +238,18 @@ def write_ready_models(
     for name, of, head in (
         ("entities_en", SpanBertTokenClassifier, {"entity_groups": ["PER", "LOC"]}),
         ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
+        ("coreference_en", SpanBertCoreferenceResolver, {}),
     ):
-        adapted = SpanBertBackbone.from_config(backbone.get_config())
+        length = 32
+        config = backbone.get_config()
+        if of is SpanBertCoreferenceResolver:  # It reads a text as a whole.
+            length, config = 4096, {**config, "attention": "bucketed", "long_positions": "restart"}
+        adapted = SpanBertBackbone.from_config(config)
         adapted.set_weights(backbone.get_weights())
         adapted.enable_lora(1)
-        task = of(adapted, preprocessor=of.preprocessor_cls(tokenizer, sequence_length=32), **head)
+        task = of(
+            adapted, preprocessor=of.preprocessor_cls(tokenizer, sequence_length=length), **head
+        )
         target = folder / "adapters" / name
         save_adapter(task, target, folder / "spanbert_mini_en_uncased" / "1")
         assert name in READY_MODELS

@@ -24,7 +24,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_some():
-    assert {"entities_en", "sentiment_en"} <= set(NAMES)
+    assert {"coreference_en", "entities_en", "sentiment_en"} <= set(NAMES)
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
 
 
@@ -91,3 +91,7 @@ def test_they_answer_well():
     sentiment = load_task("sentiment_en", encoder=encoder)
     answers = sentiment(["I don't regret a single minute of it.", "A waste of a good evening."])
     assert [answer.label for answer in answers] == ["positive", "negative"]
+    coreference = load_task("coreference_en", encoder=encoder)
+    text = coreference("Ann told her brother that she had won, and he believed her.")
+    clusters = [{mention.text for mention in cluster.mentions} for cluster in text]
+    assert any({"Ann", "she"} <= cluster and "he" not in cluster for cluster in clusters)
