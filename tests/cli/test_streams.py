@@ -10,6 +10,7 @@ import pytest
 
 from spanbert_tf.cli.main import main
 from spanbert_tf.export import task_loading
+from spanbert_tf.export.text_task import TextTask
 from spanbert_tf.tasks.text_classifier import Prediction, SpanBertTextClassifier
 
 # Characters that Python takes for line breaks and this package for text; a byte order mark first.
@@ -22,12 +23,14 @@ def task(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A task that answers anything with NaN; gives what it was asked."""
     asked: list[Any] = []
 
-    def answer(texts: Any, **options: Any) -> list[Prediction]:
-        asked.append(texts)
-        return [Prediction("é", float("nan"), {"é": float("nan"), "b": 0.5}) for _ in texts]
+    class Answering:
+        task_class, ask = SpanBertTextClassifier, TextTask.ask
 
-    answer.task_class = SpanBertTextClassifier
-    monkeypatch.setattr(task_loading, "load_task", lambda handle, trust: answer)
+        def __call__(self, texts: Any, **options: Any) -> list[Prediction]:
+            asked.append(texts)
+            return [Prediction("é", float("nan"), {"é": float("nan"), "b": 0.5}) for _ in texts]
+
+    monkeypatch.setattr(task_loading, "load_task", lambda handle, trust: Answering())
     return asked
 
 
