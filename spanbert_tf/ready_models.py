@@ -16,7 +16,7 @@ EXAMPLES = {
         "Ada Lovelace wrote the first program in 1843.",
     ),
     "relations_en": ("The <e1>author</e1> wrote it with a <e2>typewriter</e2>.",),
-    "sentiment_en": ("The room was small, but I slept like a stone.",),
+    "sentiment_en": ("I don't regret a single minute of it.",),
 }
 
 _FILE = "adapter.json"
