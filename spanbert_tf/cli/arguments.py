@@ -100,6 +100,15 @@ def add_overwrite(command: Any) -> None:
     )
 
 
+def add_trust(command: Any) -> None:
+    """Adds `--trust`."""
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="load a SavedModel whatever its operations: it is a program, and may write files",
+    )
+
+
 def check_files(files: Sequence[Path | None], inputs: Sequence[Any], overwrite: bool) -> None:
     """Refuses files to write that are there, or are what is read, and makes their folders."""
     from spanbert_tf.output_folders import check_places

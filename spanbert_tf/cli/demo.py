@@ -99,9 +99,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
 def _ask_ready_models() -> dict[str, list[str]]:
     """Says, and gives, the lines that `predict` prints for the example of each."""
     from spanbert_tf.cli import predict
-    from spanbert_tf.export.loading import load_backbone
-    from spanbert_tf.export.task_loading import load_task
-    from spanbert_tf.handles import default_encoder
+    from spanbert_tf.export.analyzer import load_tasks
     from spanbert_tf.ready_models import EXAMPLES, example_of, ready_models
 
     names = [name for name in ready_models() if name in EXAMPLES]
@@ -109,9 +107,9 @@ def _ask_ready_models() -> dict[str, list[str]]:
         say("4/4  there are no models that come trained: they are in a checkout of the project")
         return {}
     say("4/4  asking the models that come trained, which `spanbert-tf models` lists:\n")
-    lines, encoder = {}, load_backbone(default_encoder())
-    for name in names:
-        task, texts = load_task(name, encoder=encoder), EXAMPLES[name]
+    lines = {}
+    for name, task in load_tasks({name: name for name in names}).items():
+        texts = EXAMPLES[name]
         lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
         say("\n".join(f"     {line}" for line in [example_of(name), *lines[name], ""]))
     return lines

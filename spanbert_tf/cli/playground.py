@@ -7,7 +7,7 @@ from argparse import Namespace
 from contextlib import redirect_stdout, suppress
 from typing import Any
 
-from spanbert_tf.cli.arguments import MODEL_HELP
+from spanbert_tf.cli.arguments import MODEL_HELP, add_trust
 from spanbert_tf.cli.showing import say
 
 SUMMARY = "show models in a browser: paste texts, ask questions, fill masks, compare two"
@@ -38,11 +38,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help="also make a public link through Gradio's servers, as Colab needs it; whoever has it "
         "may ask the models",
     )
-    command.add_argument(
-        "--trust",
-        action="store_true",
-        help="load a SavedModel whatever its operations: it is a program, and may write files",
-    )
+    add_trust(command)
 
 
 def run(arguments: Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from spanbert_tf.cli.arguments import (
     MODEL_HELP,
     add_runner,
     add_settings,
+    add_trust,
     check_files,
     check_runner,
     flags_of,
@@ -67,11 +68,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
     )
     add_settings(command, AnsweredParts, "parts of --output")
     add_runner(command)
-    command.add_argument(
-        "--trust",
-        action="store_true",
-        help="load a SavedModel whatever its operations: it is a program, and may write files",
-    )
+    add_trust(command)
     with_value = [*_VALUES, *flags_of(AskedColumns), *flags_of(AnsweredParts)]
     task = task_of_model(words[1:], with_value, lambda of: [of.asking_cls])
     if task in FINE_TUNED_TASKS:

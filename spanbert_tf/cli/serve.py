@@ -4,7 +4,7 @@ from argparse import Namespace
 from importlib.util import find_spec
 from typing import Any
 
-from spanbert_tf.cli.arguments import MODEL_HELP, add_settings, settings_from
+from spanbert_tf.cli.arguments import MODEL_HELP, add_settings, add_trust, settings_from
 from spanbert_tf.cli.showing import say
 from spanbert_tf.server.settings import ServerSettings
 
@@ -31,11 +31,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         metavar="N",
         help="port to listen at, 0 for any that is free (default: %(default)s)",
     )
-    command.add_argument(
-        "--trust",
-        action="store_true",
-        help="load a SavedModel whatever its operations: it is a program, and may write files",
-    )
+    add_trust(command)
     add_settings(command, ServerSettings, "requests")
 
 

@@ -113,18 +113,20 @@ def load_models(handles: AnyHandles = (), trust: bool = False) -> dict[str, Mode
 
 def by_form(models: Iterable[Model]) -> list[list[Model]]:
     """Models that take the same texts together."""
-    forms: dict[str, list[Model]] = {}
-    for model in models:
-        forms.setdefault(model.title, []).append(model)
-    return list(forms.values())
+    return _together(models, lambda model: model.title)
 
 
 def comparable(models: Iterable[Model]) -> list[list[Model]]:
     """Models of the same task together, two at least."""
-    tasks: dict[str, list[Model]] = {}
+    of_tasks = _together(models, lambda model: model.task)
+    return [of_task for of_task in of_tasks if len(of_task) > 1]
+
+
+def _together(models: Iterable[Model], key: Callable[[Model], str]) -> list[list[Model]]:
+    groups: dict[str, list[Model]] = {}
     for model in models:
-        tasks.setdefault(model.task, []).append(model)
-    return [of_task for of_task in tasks.values() if len(of_task) > 1]
+        groups.setdefault(key(model), []).append(model)
+    return list(groups.values())
 
 
 def _by_default() -> dict[str, AnyHandle]:
