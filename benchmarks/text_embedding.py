@@ -36,7 +36,7 @@ from spanbert_tf.metrics.similarity import (
     spearman,
     unit_rows,
 )
-from spanbert_tf.tasks.text_embedder import TextEmbedding, taught
+from spanbert_tf.tasks.text_embedder import SpanBertTextEmbedder, TextEmbedding
 from spanbert_tf.training import finetune
 
 PARTS = ("train", "sts", "banking77", "questions")
@@ -93,7 +93,10 @@ def pairs_to_learn(folder: Path, spans: int, limit: int | None) -> list[TextTupl
 def train(folder: Path, arguments: argparse.Namespace) -> None:
     """Leaves ours in `arguments.model`."""
     begun = time.perf_counter()
-    records = taught(pairs_to_learn(folder, arguments.spans, arguments.limit), bundled_minilm())
+    records = SpanBertTextEmbedder.taught(
+        pairs_to_learn(folder, arguments.spans, arguments.limit),
+        spanbert_tf.load_embedder(bundled_minilm()),
+    )
     taught_after = time.perf_counter() - begun
     settings = TextEmbedding(
         epochs=1,

@@ -99,6 +99,21 @@ class FineTuning(Settings):
         "train an adapter of this rank (LoRA) and the head, not the encoder's weights; None: all",
         at_least(1),
     )
+    layers: int | None = setting(
+        None,
+        int,
+        "layers of the encoder to begin with, evenly spaced, the last among them; None: all",
+        at_least(1),
+    )
+    teacher: str | None = setting(
+        None,
+        str,
+        "fine-tuned model of the same task to learn from, beside the labels: its folder, or handle",
+        is_model=True,
+    )
+    teacher_temperature: float = setting(
+        2.0, float, "what logits are divided by to compare them with the teacher's", ABOVE_0
+    )
     dropout: float = setting(0.1, float, "part of the head's inputs dropped in training", PART)
     seed: int = setting(
         0, int, "seed of all that is random: the same seed, the same model", below(2**32, "2 ** 32")

@@ -68,7 +68,7 @@ def settings_from(settings_class: Any, arguments: Namespace) -> Any:
 
 
 def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
-    """Columns of the texts of a file, by the options that the labelled file is read with.
+    """The same as `read_unlabelled`, of a task that may refuse answers.
 
     Raises:
         DataError: The file cannot be read.
@@ -78,6 +78,15 @@ def read_out_of_scope(of: Any, path: Any, reading: Any) -> Any:
         raise ValueError(
             f"`out_of_scope` is for text-classification, but {of.task} refuses nothing"
         )
+    return read_unlabelled(of, path, reading)
+
+
+def read_unlabelled(of: Any, path: Any, reading: Any) -> Any:
+    """Columns of the texts of a file, by the options that the labelled file is read with.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     options = vars(reading)
     asked = AskedColumns(**{f.name: options.get(f.name) for f in fields(AskedColumns)})
     return of.read_asked(path, asked)

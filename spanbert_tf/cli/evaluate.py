@@ -30,7 +30,7 @@ _MASKING = (
     *("token_budget", "scheme", "budget", "p", "max_words", "replacement"),
     *("rows", "num_buckets", "seed", "dtype"),
 )
-_FILES = ("--out-of-scope", "--confusions", "--output")
+_FILES = ("--out-of-scope", "--confusions", "--output", "--teacher")
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,14 @@ def add_arguments(command: Any, words: list[str]) -> None:
         command, task_class(task).reading_cls if task else TextColumns, "how the file is read"
     )
     if task:
+        from spanbert_tf.models.task_definition import ANSWERS
+
+        if task_class(task).teaching == ANSWERS:
+            command.add_argument(
+                "--teacher",
+                metavar="MODEL",
+                help="score by how near answers are to those of this model, a handle or a folder",
+            )
         add_settings(command, task_class(task).scoring_cls, f"how a task of {task} is scored")
 
 
@@ -137,6 +145,10 @@ def run(arguments: Namespace) -> Evaluated:
     reading = settings_from(of.reading_cls, arguments)
     outside = arguments.out_of_scope and read_out_of_scope(of, arguments.out_of_scope, reading)
     records = of.read(arguments.data, reading)
+    if getattr(arguments, "teacher", None) is not None:
+        from spanbert_tf.training.teachers import load_teacher
+
+        records = of.taught(records, load_teacher(of, arguments.teacher))
     scoring = vars(settings_from(of.scoring_cls, arguments))
     assessed = task.answer_records(records, out_of_scope=outside, **scoring)
     report = task.report(assessed.answers, records)

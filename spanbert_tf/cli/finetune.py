@@ -11,6 +11,7 @@ from spanbert_tf.cli.arguments import (
     add_settings,
     flag_of,
     read_out_of_scope,
+    read_unlabelled,
     settings_from,
     show_example,
     value_of,
@@ -39,9 +40,15 @@ def add_arguments(command: Any, words: list[str]) -> None:
         help=f"what to learn (default: {DEFAULT_TASK}); --task NAME --help shows its options",
     )
     data = command.add_argument_group("data (.gz is fine)")
+    data.add_argument("--train", type=user_path, metavar="FILE", help="what to learn from")
     data.add_argument(
-        "--train", type=user_path, required=True, metavar="FILE", help="what to learn from"
+        "--unlabelled",
+        type=user_path,
+        metavar="FILE",
+        help="texts to learn from too, or in place of --train, .txt or as for predict: the answers "
+        "of --teacher are their labels",
     )
+    command.set_defaults(parser=command)
     data.add_argument(
         "--validation", type=user_path, metavar="FILE", help="default: a part of the training file"
     )
@@ -57,7 +64,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--folds", type=int, metavar="K", help="cross-validate in K folds and keep no model"
     )
     model = command.add_argument_group("model")
-    model.add_argument("--encoder", metavar="SRC", help=ENCODER_HELP)
+    model.add_argument("--encoder", metavar="SRC", help=f"{ENCODER_HELP}; or --teacher's own")
     model.add_argument(
         "--output", type=user_path, metavar="FOLDER", help="default: runs/NAME-OF-TRAINING-FILE"
     )
@@ -81,7 +88,11 @@ def run(arguments: Namespace) -> dict[str, Any]:
     from spanbert_tf.training.cross_validation import cross_validate
     from spanbert_tf.training.fine_tuning import finetune
     from spanbert_tf.training.progress import EpochLines
+    from spanbert_tf.training.teachers import encoder_of_teacher
 
+    first = arguments.train or arguments.unlabelled
+    if first is None:
+        arguments.parser.error("the following arguments are required: --train")
     of = task_class(arguments.task)
     settings = settings_from(of.settings_cls, arguments)
     reading = settings_from(of.reading_cls, arguments)
@@ -90,7 +101,11 @@ def run(arguments: Namespace) -> dict[str, Any]:
         path and of.read(path, reading)
         for path in (arguments.train, arguments.validation, arguments.test)
     )
-    encoder = arguments.encoder or default_encoder()
+    unlabelled = arguments.unlabelled and read_unlabelled(of, arguments.unlabelled, reading)
+    encoder = arguments.encoder
+    if encoder is None and settings.teacher is not None:
+        encoder = encoder_of_teacher(of, settings.teacher)
+    encoder = encoder or default_encoder()
     if arguments.folds is not None:
         _refuse_without_use(arguments)
         with progress() as verbose:
@@ -109,7 +124,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
             "table": str(crossed),
         }
 
-    output = arguments.output or Path("runs") / arguments.train.name.split(".")[0]
+    output = arguments.output or Path("runs") / first.name.split(".")[0]
     folder = PRESET_FOLDERS.get(arguments.task, PRESET_FOLDER)
     served = output / "saved_model" / "1"
     adapter = output / "adapter" if settings.lora_rank is not None else None
@@ -117,13 +132,14 @@ def run(arguments: Namespace) -> dict[str, Any]:
         with progress() as verbose:
             tuned = finetune(
                 settings,
-                train,
+                train or [],
                 validation,
                 encoder=encoder,
                 output=output / folder,
                 task=arguments.task,
                 test=test,
                 out_of_scope=outside,
+                unlabelled=unlabelled,
                 saved_model=served,
                 adapter=adapter,
                 overwrite=arguments.overwrite,
@@ -175,7 +191,7 @@ def show(result: dict[str, Any]) -> str:
 
 
 def _refuse_without_use(arguments: Namespace) -> None:
-    names = ("validation", "test", "out_of_scope", "resume", "tensorboard")
+    names = ("validation", "test", "out_of_scope", "unlabelled", "resume", "tensorboard")
     useless = [flag_of(name) for name in names if getattr(arguments, name)]
     if useless:
         raise ValueError(

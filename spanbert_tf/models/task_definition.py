@@ -19,6 +19,11 @@ from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.settings import AskedColumns, Asking, FineTuning, Scoring
 
+# What a task learns from a teacher.
+ANSWERS, LOGITS = "answers", "logits"
+# In place of the path of records that a teacher has labelled.
+OF_TEACHER = "the teacher's answers"
+
 
 class TaskDefinition:
     """The names that a task gives its own meaning.
@@ -49,6 +54,12 @@ class TaskDefinition:
         figures: The figures that `score` gives; the first tells which epoch is best.
         page_of: Makes a page of HTML of answers, where there is such a form.
         has_loop: Whether `decode` goes on until all rows are done, which LiteRT does not.
+        teaching: What the task learns from a teacher, another model: `ANSWERS`, which `taught` puts
+            into the records once; `LOGITS`, the `compared_logits` of a model of the same class in
+            each step; or `None`, it has none.
+        taught_classes: Of `LOGITS`, the argument that names the classes; a student has all of its
+            teacher's.
+        taught_alike: Of `LOGITS`, the attributes that a teacher and its student have alike.
     """
 
     task: ClassVar[str]
@@ -69,6 +80,9 @@ class TaskDefinition:
     figures: ClassVar[tuple[str, ...]]
     page_of: ClassVar[Any] = None
     has_loop: ClassVar[bool] = False
+    teaching: ClassVar[str | None] = None
+    taught_classes: ClassVar[str | None] = None
+    taught_alike: ClassVar[tuple[str, ...]] = ()
 
     # What a task says of its data.
 
@@ -103,6 +117,29 @@ class TaskDefinition:
         It needs `decoder` alone.
         """
         raise NotImplementedError
+
+    @classmethod
+    def taught(cls, records: Sequence[Any], teacher: Any) -> list[Any]:
+        """The records with what a teacher answers for their texts, where that is learned.
+
+        Args:
+            records: As `read` gives them.
+            teacher: What has the task's verb.
+        """
+        return list(records)
+
+    @classmethod
+    def answered(cls, columns: Columns, answers: Sequence[Any]) -> list[Any]:
+        """Records of texts without labels, of which the answers of a teacher take the place.
+
+        Args:
+            columns: As `read_asked` gives them.
+            answers: One for each text.  Where there is none, there is no record.
+
+        Raises:
+            ValueError: The task does not learn so.
+        """
+        raise ValueError(f"`unlabelled` texts are not for {cls.task}: it learns from --train alone")
 
     def check_records(self, records: Sequence[Any]) -> None:
         """Refuses records that the preprocessor has no room for, by file and line: none."""
@@ -207,6 +244,13 @@ class TaskDefinition:
         Only for tasks whose decoders have such fields it differs from `decode`.
         """
         return self.decode(outputs, features)
+
+    def compared_logits(self, outputs: Any, features: dict[str, Any]) -> tuple[Any, Any]:
+        """The logits `[..., c]` that a student and its teacher have to agree in, of each's outputs.
+
+        And what each softmax counts, `[...]`, or `None`.  Only where `teaching` is `LOGITS`.
+        """
+        raise NotImplementedError
 
     @property
     def decoder(self) -> Any:

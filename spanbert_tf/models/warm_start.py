@@ -9,6 +9,21 @@ from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.layers.text_decoder import TextDecoder
 
 
+def evenly_chosen(count: int, wanted: int) -> list[int]:
+    """Chooses layers that are evenly spaced, the last among them.
+
+        evenly_chosen(6, 3)  # [0, 2, 5]
+
+    Args:
+        count: How many there are.
+        wanted: How many are chosen; of more than there are some come twice.
+
+    Returns:
+        Their numbers, ascending.
+    """
+    return [round(number) for number in np.linspace(count - 1, 0, wanted)[::-1].tolist()]
+
+
 def start_decoder(decoder: TextDecoder, encoder: SpanBertBackbone) -> None:
     """Copies an encoder's weights into a decoder of its widths, whose embedding it shares.
 
@@ -28,8 +43,7 @@ def start_decoder(decoder: TextDecoder, encoder: SpanBertBackbone) -> None:
             "a decoder begins with the encoder's weights only where both share a vocabulary; "
             "received one with an embedding of its own"
         )
-    last = encoder.num_layers - 1
-    chosen = np.linspace(last, 0, decoder.num_layers).round().astype(int)[::-1]
+    chosen = evenly_chosen(encoder.num_layers, decoder.num_layers)
     for layer, number in zip(decoder.decoder_layers, chosen, strict=True):
         of = encoder.transformer_layers[number]
         for new, old in (

@@ -37,6 +37,7 @@ from spanbert_tf.models.question_preprocessor import (
     SpanBertQuestionAnswererPreprocessor,
 )
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.task_definition import LOGITS
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.setting_fields import NOT_BELOW_0, Settings, at_least, setting
 from spanbert_tf.settings import AskedColumns, Asking, FineTuning
@@ -113,6 +114,7 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
     decoder_cls = AnswerDecoder
     decoded = (ANSWER_SPANS, ANSWER_SCORES, NO_ANSWER_SCORES)
     figures = ("f1", "exact_match")
+    teaching = LOGITS
 
     def __init__(
         self,
@@ -234,6 +236,10 @@ class SpanBertQuestionAnswerer(SpanBertTask, Task):
             for side, name in enumerate(("start_logits", "end_logits"))
         )
         return self.mean_loss(losses, sample_weight=sample_weight)
+
+    def compared_logits(self, outputs: Any, features: dict[str, Any]) -> tuple[Any, Any]:
+        """Those of the first and of the last token of the answer."""
+        return ops.stack([outputs["start_logits"], outputs["end_logits"]], axis=1), None
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The best spans of each row, as pieces of its context, and their odds against none."""

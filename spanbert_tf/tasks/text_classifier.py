@@ -26,6 +26,7 @@ from spanbert_tf.features import LABEL_SETS, LABELS, PROBABILITIES, Feature
 from spanbert_tf.metrics import classification as metrics
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.task_definition import LOGITS, OF_TEACHER
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.text_classifier_preprocessor import SpanBertTextClassifierPreprocessor
 from spanbert_tf.setting_fields import Range, at_least, setting
@@ -115,6 +116,9 @@ class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
     decoder_cls = ClassDecoder
     decoded = (PROBABILITIES,)
     figures = metrics.FIGURES
+    teaching = LOGITS
+    taught_classes = "class_names"
+    taught_alike = ("is_multi_label",)
 
     def __init__(
         self,
@@ -206,6 +210,17 @@ class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
         encode = encode_label_sets if several else tables.encode_labels
         return tables.text_columns_of(records), encode(records, self.decoder.class_names)
 
+    @classmethod
+    def answered(cls, columns: Columns, answers: Sequence[Any]) -> list[tables.Example]:
+        """Examples with the labels of answers; a text that has none of the classes has none."""
+        labels = [of.labels if isinstance(of, LabelSet) else of.label for of in answers]
+        rows = zip(*columns, labels, strict=True)
+        return [
+            tables.Example(texts[0], (*texts, None)[1], label, number, OF_TEACHER)
+            for number, (*texts, label) in enumerate(rows, start=1)
+            if label is not None
+        ]
+
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
         """`y` as `fit` takes it: labels `[texts]`, integers or names, or one-hot `[texts, c]`.
 
@@ -225,6 +240,16 @@ class SpanBertTextClassifier(DecidesClasses, SpanBertTask, TextClassifier):
                 f"probabilities; received {keras.activations.serialize(self.activation)!r}"
             )
         return {PROBABILITIES.name: outputs}
+
+    def compared_logits(self, outputs: Any, features: dict[str, Any]) -> tuple[Any, Any]:
+        """Those of the classes; where a text may have several, of having each or not."""
+        outputs = ops.cast(outputs, "float32")
+        if self.activation is keras.activations.linear:
+            return outputs, None
+        if self.is_multi_label:
+            outputs = ops.stack([outputs, 1.0 - outputs], axis=-1)
+        # Of probabilities: softmax undone, but for what all logits have in common.
+        return ops.log(ops.maximum(outputs, keras.config.epsilon())), None
 
     def compile_defaults(self) -> dict[str, Any]:
         """Sparse categorical cross-entropy; `accuracy`, `precision`, `recall` and `f1`.

@@ -37,6 +37,7 @@ from spanbert_tf.layers.vector_objectives import (
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.gradient_cache import cached_step
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.task_definition import ANSWERS
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.text_embedder_preprocessor import SpanBertTextEmbedderPreprocessor
 from spanbert_tf.setting_fields import ABOVE_0, PART, Range, at_least, setting
@@ -107,9 +108,6 @@ class EmbeddingFiles(AskedColumns):
     span_characters: int = setting(
         400, int, "most characters of the spans that are drawn from a folder's texts", at_least(4)
     )
-    teacher: str | None = setting(
-        None, str, "model whose vectors are to be learned: its handle, or its folder"
-    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +174,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
     decoded = (VECTORS,)
     batches_cls = TupleBatches
     default_batch_size = 64
+    teaching = ANSWERS
 
     def __init__(
         self,
@@ -231,15 +230,24 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
     def read(cls, path: str | os.PathLike[str], reading: Any = None) -> list[TextTuple]:
         """Reads texts that belong together, or of a folder pairs of spans of one document.
 
-        See `read_text_tuples` and `read_span_pairs`.  With a `teacher` each text has its vector.
+        See `read_text_tuples` and `read_span_pairs`.
         """
         options = dict(vars(reading or EmbeddingFiles()))
-        teacher, characters = options.pop("teacher"), options.pop("span_characters")
+        characters = options.pop("span_characters")
         if user_path(path).is_dir():
-            records = read_span_pairs(path, characters)
-        else:
-            records = read_text_tuples(path, **options)
-        return records if teacher is None else taught(records, teacher)
+            return read_span_pairs(path, characters)
+        return read_text_tuples(path, **options)
+
+    @classmethod
+    def taught(cls, records: Sequence[TextTuple], teacher: Any) -> list[TextTuple]:
+        """The records, with a teacher's vector of each text."""
+        texts = dict.fromkeys(text for record in records for text in record.texts)
+        places = {text: number for number, text in enumerate(texts)}
+        vectors = teacher.encode_text(list(places))
+        return [
+            replace(record, vectors=vectors[[places[text] for text in record.texts]])
+            for record in records
+        ]
 
     @classmethod
     def head_arguments(cls, records: Sequence[TextTuple], settings: Any) -> dict[str, Any]:
@@ -318,21 +326,3 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
             **{name: getattr(self, name) for name in _OF_HEAD},
             "dimensions": list(self.dimensions),
         }
-
-
-def taught(records: Sequence[TextTuple], teacher: Any) -> list[TextTuple]:
-    """The records, with a teacher's vector of each text.
-
-    Args:
-        records: The records.
-        teacher: The handle of what embeds texts, see `spanbert_tf.load_embedder`.
-    """
-    # By its public name: what loads all tasks cannot be imported by one of them.
-    from spanbert_tf import load_embedder
-
-    places = {text: n for n, text in enumerate(dict.fromkeys(t for r in records for t in r.texts))}
-    vectors = load_embedder(teacher).encode_text(list(places))
-    return [
-        replace(record, vectors=vectors[[places[text] for text in record.texts]])
-        for record in records
-    ]

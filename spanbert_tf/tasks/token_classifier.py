@@ -16,7 +16,7 @@ from keras_hub.models import Task
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.data.batching.rows import Rows, with_special_tokens
-from spanbert_tf.data.readers.entities import TaggedText, read_entities
+from spanbert_tf.data.readers.entities import EntitySpan, TaggedText, read_entities
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.tag_numbers import legal_moves, numbered_spans, tag_words
 from spanbert_tf.features import TAG_SCORES, TAGS, WORD_STARTS, Feature
@@ -25,6 +25,7 @@ from spanbert_tf.metrics.entities import EntityReport, Span, entity_report, same
 from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.task import SpanBertTask
+from spanbert_tf.models.task_definition import LOGITS, OF_TEACHER
 from spanbert_tf.models.text_batches import Columns
 from spanbert_tf.models.token_classifier_preprocessor import SpanBertTokenClassifierPreprocessor
 from spanbert_tf.setting_fields import NOT_BELOW_0, Settings, setting
@@ -109,6 +110,9 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
     decoder_cls = EntityDecoder
     decoded = (TAGS, TAG_SCORES)
     figures = ("f1", "precision", "recall", "lenient_f1")
+    teaching = LOGITS
+    taught_classes = "entity_groups"
+    taught_alike = ("has_crf",)
 
     def __init__(
         self,
@@ -185,6 +189,15 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
                     )
         return [[record.text for record in records]], [record.entities for record in records]
 
+    @classmethod
+    def answered(cls, columns: Columns, answers: Sequence[Any]) -> list[TaggedText]:
+        """Texts with the entities that were found."""
+        found = [tuple(EntitySpan(*span) for span in _found(answer)) for answer in answers]
+        return [
+            TaggedText(text, spans, None, number, OF_TEACHER)
+            for number, (text, spans) in enumerate(zip(*columns, found, strict=True), start=1)
+        ]
+
     def make_targets(self, rows: Rows, columns: Columns, y: Any) -> dict[Feature, Any]:
         """`y` as `fit` takes it: the entities of each text."""
         if len(y) != len(columns[0]):
@@ -240,6 +253,10 @@ class SpanBertTokenClassifier(SpanBertTask, Task):
     def is_right(self, answer: Sequence[Entity], record: TaggedText) -> bool:
         """Whether all entities were found, and no others."""
         return same_entities(_gold(record), _found(answer), record.words)
+
+    def compared_logits(self, outputs: Any, features: dict[str, Any]) -> tuple[Any, Any]:
+        """Those of the tags of each word, at its first piece."""
+        return outputs["logits"], features[WORD_STARTS.name]
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The tags and their probabilities, which the network decides."""

@@ -100,6 +100,7 @@ def cross_validate(
                     encoder=encoder,
                     output=Path(folder) / "preset",
                     task=task,
+                    test=unseen,
                     verbose=verbose,
                 )
             except Interrupted:
@@ -107,6 +108,6 @@ def cross_validate(
                 raise Interrupted(
                     f"stopped in fold {fold + 1} of {folds}; nothing is kept of it.{done}"
                 ) from None
-            measured = run.model.assess(unseen)
+        measured = run.test or {}
         figures.append({name: value for name, value in measured.items() if name != "loss"})
     return CrossValidation(figures)

@@ -1,6 +1,5 @@
 """Fine-tuning of a task, from records to a preset folder and a SavedModel."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,12 +27,11 @@ from spanbert_tf.training.networks import (
     write_network,
 )
 from spanbert_tf.training.pretraining.logs import require_tensorboard
-from spanbert_tf.training.splitting import stratified_split
+from spanbert_tf.training.records import digest, hold_out
+from spanbert_tf.training.teachers import Teacher
 from spanbert_tf.training.validation import Validation
 
 METRICS_FILE = "metrics.json"
-# What a record says of where it was read.
-_ORIGINS = ("line", "path")
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ def finetune(
     task: str = DEFAULT_TASK,
     test: Sequence[Any] | None = None,
     out_of_scope: Columns | None = None,
+    unlabelled: Columns | None = None,
     saved_model: str | os.PathLike[str] | None = None,
     adapter: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -97,7 +96,7 @@ def finetune(
     Args:
         settings: How to train: the task's `settings_cls`; or `FineTuning`, of which the task takes
             what differs from `FineTuning()`, and all else from its own defaults.
-        train: Records, as the task's `read` gives them.
+        train: Records, as the task's `read` gives them; with `unlabelled` there may be none.
         validation: Records to choose the best epoch by.  `None`: a part of `train`,
             `settings.validation_fraction` of it, is held out, stratified by the task's `strata`.
         encoder: Any handle of an encoder, see `load_backbone`.  A preset of a task serves too; its
@@ -107,6 +106,8 @@ def finetune(
         test: Records to score the model on, once, at the end.
         out_of_scope: Columns of texts that belong to no class, as the task's `read_asked` gives
             them; with the validation data they decide which answers are refused (`min_score`).
+        unlabelled: Columns of texts, as the task's `read_asked` gives them, to train on too: what
+            `settings.teacher` answers for them are their labels.
         saved_model: Folder of the SavedModel to write of it, such as `saved_models/mine/1`, or
             `None`.
         adapter: Folder of the adapter to write of it, see `save_adapter`, or `None`.  Only with
@@ -128,7 +129,8 @@ def finetune(
         BlockingIOError: Another process is at work on one of the folders.
         DataError: The records do not make up a task, or validation has a label that training lacks.
         ValueError: Settings do not fit the records or the encoder, or differ from the run's
-            that is resumed; or a folder to write is, holds or lies in the encoder's.
+            that is resumed; `settings.teacher` is none for this task, these records or this
+            encoder; or a folder to write is, holds or lies in the encoder's or the teacher's.
         ModuleNotFoundError: TensorBoard was asked for and is not installed.
         Interrupted: The user stopped it (`KeyboardInterrupt`); the message says what is kept.
         FloatingPointError: The loss became infinite or no number.
@@ -141,39 +143,47 @@ def finetune(
     settings = settings_of(of, settings)
     if adapter is not None and settings.lora_rank is None:
         raise ValueError("`adapter` needs `settings.lora_rank`: without it all weights are trained")
-    head = of.head_arguments(train, settings)
+    teacher = Teacher(of, settings)
+    train, validation, test = map(teacher.records, (train, validation, test))
+    answered = teacher.answered(unlabelled)
+    learned = [*train, *answered]
+    head = teacher.head(of.head_arguments(learned, settings))
     run = {
         "task": task,
         "settings": asdict(settings),
         "encoder": _resolved(encoder),
         "head": head,
-        "records": _digest(train, validation, out_of_scope),
+        "records": digest(learned, validation, out_of_scope),
     }
-    parts = _hold_out(of, settings, train, validation)
+    # Where there are labels, figures are by them alone.
+    parts = hold_out(of, settings, train or answered, validation)
+    parts[0].extend(answered if train else ())
     sizes: dict[str, Any] = {"train_size": len(parts[0]), "validation_size": len(parts[1])}
     scoring = Validation(parts[1], out_of_scope)
     monitor = scoring.check(of, head, settings)
     checkpoint = Checkpoint(checkpoint_folder(output), run, monitor)
     extra = [*callbacks, *_tensorboard(tensorboard)]
     outputs = [user_path(each) for each in (output, saved_model, adapter) if each is not None]
-    check_places([*outputs, checkpoint.folder], [encoder])
+    inputs = [encoder, settings.teacher]
+    check_places([*outputs, checkpoint.folder], inputs)
     with locked(outputs):
-        _check(outputs, encoder, checkpoint, overwrite)
+        _check(outputs, inputs, checkpoint, overwrite)
         checkpoint.open(resume, overwrite)
         try:
             model, identity = make_network(of, settings, encoder, head)
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
             data, *_ = [_data_of(model, part) for part in (*parts, test) if part]
+            lesson = teacher.lesson(model)
             # From here on with what they left open.
             settings = compile_network(model, settings, data[0])
             checkpoint.restore(model)
             trains = not checkpoint.finished
             if trains:
-                _train(
-                    model, settings, data, [scoring] if parts[1] else [], checkpoint, extra, verbose
-                )
-            _check(outputs, encoder, checkpoint, overwrite)
+                scored = [scoring] if parts[1] else []
+                with lesson:
+                    _train(model, settings, data, scored, checkpoint, extra, verbose)
+            _check(outputs, inputs, checkpoint, overwrite)
             with checkpoint.kept():
                 _write(checkpoint, {**run, **sizes, "settings": asdict(settings)}, output, adapter)
                 # One that was trained before has its last weights, but not what was tuned by them.
@@ -192,7 +202,9 @@ def finetune(
     return FineTuned(output, model, test=figures, **sizes, **_figures(checkpoint))
 
 
-def _check(outputs: Sequence[Path], encoder: Any, checkpoint: Checkpoint, overwrite: bool) -> None:
+def _check(
+    outputs: Sequence[Path], inputs: Sequence[Any], checkpoint: Checkpoint, overwrite: bool
+) -> None:
     """Refuses outputs that are not this run's to write."""
     tidy(checkpoint.folder.parent)
     replace = overwrite or checkpoint.may_replace
@@ -201,7 +213,7 @@ def _check(outputs: Sequence[Path], encoder: Any, checkpoint: Checkpoint, overwr
         raise FileExistsError(
             f"{outputs[0]} exists, the model of a finished run; choose another name for a new one"
         )
-    check_outputs(outputs, replace, [encoder])
+    check_outputs(outputs, replace, inputs)
 
 
 def settings_of(of: type[SpanBertTask], settings: FineTuning) -> Any:
@@ -262,20 +274,6 @@ def _figures(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _hold_out(
-    of: type[SpanBertTask],
-    settings: FineTuning,
-    train: Sequence[Any],
-    validation: Sequence[Any] | None,
-) -> tuple[list[Any], list[Any]]:
-    """Parts a validation set from the training records where none is given."""
-    if validation is not None or not settings.validation_fraction:
-        return list(train), list(validation or [])
-    rows = stratified_split(of.strata(train), settings.validation_fraction, settings.seed)
-    kept, held_out = ([train[row] for row in part] for part in rows)
-    return kept, held_out
-
-
 def _early_stopping(settings: FineTuning, checkpoint: Checkpoint) -> list[keras.callbacks.Callback]:
     if settings.patience is None:
         return []
@@ -321,20 +319,3 @@ def _resolved(encoder: str | os.PathLike[str]) -> str:
     """An encoder's folder by its whole path, a handle as it is."""
     folder = user_path(encoder)
     return str(folder.resolve()) if folder.is_dir() else os.fspath(encoder)
-
-
-def _digest(
-    train: Sequence[Any], validation: Sequence[Any] | None, out_of_scope: Columns | None
-) -> str:
-    """A fingerprint of what is trained, validated and tuned on."""
-    parts: list[Any] = [
-        None if records is None else [_contents(record) for record in records]
-        for records in (train, validation)
-    ]
-    parts += [] if out_of_scope is None else [out_of_scope]
-    text = json.dumps(parts, default=lambda array: hashlib.sha256(array.tobytes()).hexdigest())
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _contents(record: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(record).items() if name not in _ORIGINS}

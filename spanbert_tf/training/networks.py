@@ -11,6 +11,7 @@ from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.adapters import save_adapter
 from spanbert_tf.export.encoder_identity import EncoderIdentity, identify
 from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.models.distillation import with_layers
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.task import SpanBertTask
@@ -38,12 +39,23 @@ def make_network(
     Returns:
         The task; and with `settings.lora_rank`, which adapts the encoder, what it was before, else
         `None`.
+
+    Raises:
+        ValueError: The encoder has not so many `settings.layers`, or an adapter is to have some
+            alone; or see `load_backbone`.
     """
+    if settings.lora_rank is not None and settings.layers is not None:
+        raise ValueError(
+            "`layers` and `lora_rank` cannot be given together: an adapter belongs to the whole "
+            "encoder."
+        )
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
     identity = None
     if settings.lora_rank is not None:
         identity = identify(encoder, backbone, tokenizer)
+    if settings.layers is not None:
+        backbone = with_layers(backbone, settings.layers)
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)

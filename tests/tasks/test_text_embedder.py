@@ -25,7 +25,7 @@ from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.models.gradient_cache import cached_gradients
 from spanbert_tf.models.random_state import seed_generators
-from spanbert_tf.tasks.text_embedder import EmbeddingFiles, TextEmbedding, taught
+from spanbert_tf.tasks.text_embedder import EmbeddingFiles, TextEmbedding
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
 
@@ -383,9 +383,10 @@ def test_a_teachers_vectors_are_learned(
     lines = [" ".join(generator.choice(LETTERS, 3)) + "\n" for _ in range(120)]
     (tmp_path / "texts.txt").write_text("".join(lines))
     teacher = str(exports / "preset")
-    read = SpanBertTextEmbedder.read(tmp_path / "texts.txt", EmbeddingFiles(teacher=teacher))
+    read = SpanBertTextEmbedder.read(tmp_path / "texts.txt")
     expected = embedder.encode_text([record.texts[0] for record in read])
-    np.testing.assert_allclose([record.vectors[0] for record in read], expected, atol=1e-5)
+    of_teacher = SpanBertTextEmbedder.taught(read, load_embedder(teacher))
+    np.testing.assert_allclose([record.vectors[0] for record in of_teacher], expected, atol=1e-5)
     of_others = float((expected[1:] * expected[:-1]).sum(1).mean())
     settings = TextEmbedding(
         epochs=12,
@@ -393,6 +394,7 @@ def test_a_teachers_vectors_are_learned(
         learning_rate=1e-2,
         projection_dim=WIDTH,
         sequence_length=LENGTH,
+        teacher=teacher,
     )
     options = {"task": "text-embedding", "encoder": encoder, "verbose": 0}
     result = finetune(settings, read, output=tmp_path / "preset", **options)
@@ -455,7 +457,7 @@ def test_any_encoder_embeds(encoder: Path, tokenizer: SpanBertTokenizer):
     found = load_embedder(encoder)
     assert found.model.preprocessor.sequence_length == LENGTH
     np.testing.assert_allclose(found(TEXTS), plain.encode_text(TEXTS), atol=1e-6)
-    records = taught(PAIRS, encoder)
+    records = SpanBertTextEmbedder.taught(PAIRS, found)
     np.testing.assert_allclose(
         [record.vectors[1] for record in records], plain.encode_text(POSITIVES), atol=1e-6
     )
