@@ -39,6 +39,7 @@ _NAMES = {
     "export.task_loading": ("load_embedder", "load_task"),
     "layers.masking.span_masking": ("SpanMasking",),
     "models.lora": ("merge_lora",),
+    "models.pruning": ("prune",),
     "search.hard_negatives": ("mine_negatives",),
     "search.recommendation": ("find_interests", "recommend"),
     "search.text_index": ("TextIndex",),

@@ -31,14 +31,17 @@ def merge_lora(model: Any) -> Any:
     if not lora_layers(backbone):
         return model
     merged = _merged_backbone(backbone)
-    if backbone is model:
-        return merged
-    task = type(model).from_config(
-        {**model.get_config(), "backbone": merged, "preprocessor": model.preprocessor}
+    return merged if backbone is model else with_backbone(model, merged)
+
+
+def with_backbone(task: Any, backbone: SpanBertBackbone) -> Any:
+    """Makes a task of the same head, with weights of its own, on an encoder of the same width."""
+    other = type(task).from_config(
+        {**task.get_config(), "backbone": backbone, "preprocessor": task.preprocessor}
     )
-    for new, old in zip(head_weights(task), head_weights(model), strict=True):
+    for new, old in zip(head_weights(other), head_weights(task), strict=True):
         new.assign(old)
-    return task
+    return other
 
 
 def head_weights(task: Any) -> list[Any]:

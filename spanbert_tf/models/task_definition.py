@@ -139,7 +139,9 @@ class TaskDefinition:
         Raises:
             ValueError: The task does not learn so.
         """
-        raise ValueError(f"`unlabelled` texts are not for {cls.task}: it learns from --train alone")
+        raise ValueError(
+            f"`unlabelled` texts are not for {cls.task}, only for text and token classification"
+        )
 
     def check_records(self, records: Sequence[Any]) -> None:
         """Refuses records that the preprocessor has no room for, by file and line: none."""
