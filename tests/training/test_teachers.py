@@ -100,6 +100,7 @@ def with_teacher(teachers: Path, name: str = "classes", **changes: Any) -> FineT
     return replace(SETTINGS, teacher=str(teachers / name), **changes)
 
 
+@pytest.mark.slow
 def test_texts_without_labels_bring_a_student_near_to_its_teacher(teachers: Path, tmp_path: Path):
     teacher = load_task(teachers / "classes").model
     texts = make_texts(64)
@@ -157,6 +158,7 @@ class StopAt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_goes_on_to_the_same_weights(teachers: Path, tmp_path: Path):
     options: Any = {"encoder": teachers / "classes", "verbose": 0}
     settings = with_teacher(teachers, validation_fraction=0, dropout=0.1)
@@ -171,6 +173,7 @@ def test_a_run_with_a_teacher_goes_on_to_the_same_weights(teachers: Path, tmp_pa
     assert all(np.array_equal(one, other) for one, other in weights)
 
 
+@pytest.mark.slow
 def test_tags_of_a_teacher(teachers: Path, tmp_path: Path):
     teacher = load_task(teachers / "tags").model
     texts = make_texts(63)
@@ -193,6 +196,7 @@ def test_tags_of_a_teacher(teachers: Path, tmp_path: Path):
     assert agreement(run.model) > agreement(fresh) + 0.05
 
 
+@pytest.mark.slow
 def test_the_command_line_makes_a_student_like_other_models(
     teachers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
