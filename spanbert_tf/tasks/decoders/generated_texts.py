@@ -4,7 +4,7 @@ Letters: b texts of a batch, r rows, k texts of a row, o pieces of a text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -125,3 +125,33 @@ def _as_written(text: str) -> str:
     for pattern, replacement in _SPACING:
         text = re.sub(pattern, replacement, text, flags=re.ASCII)
     return text.strip()
+
+
+class WritesTexts:
+    """Methods of a task, and of its exports, that writes texts."""
+
+    answer_texts: Callable[..., Any]
+
+    def generate(self, texts: Any, batch_size: int | None = None, **search: Any) -> Any:
+        """Writes texts.
+
+            task.generate("Ein Mann fährt Rad.").generated_text
+            task.generate(texts, num_beams=5, num_answers=3, no_repeat_ngram=3)
+            task.generate(texts, top_p=0.9, temperature=0.8, seed=7)  # drawn, not searched
+
+        Args:
+            texts: A string, or a list of strings; what a row has no room for is cut.
+            batch_size: Texts in a batch.  `None`: as many as have 1,024 tokens.
+            **search: Fields of `Search` that this call has otherwise than the task.  An export has
+                them fixed, `num_answers` apart.
+
+        Returns:
+            A `GeneratedText` for a string, a list of them for several, in their order; with
+            `num_answers` above 1 a list of so many at most, the best first, in place of each.
+
+        Raises:
+            TypeError: A text is not a string, or there is no such field.
+            ValueError: A field is out of its range.
+        """
+        search = {name: value for name, value in search.items() if value is not None}
+        return self.answer_texts(texts, batch_size, **search)
