@@ -8,6 +8,8 @@ from spanbert_tf.metrics.generation import FIGURES
 from spanbert_tf.setting_fields import PART, at_least, setting
 from spanbert_tf.settings import Asking, FineTuning, TableFormat
 
+USES = ("translation", "summarization")
+
 
 @dataclass(frozen=True)
 class TextGeneration(FineTuning, BeamSearch):
@@ -28,6 +30,13 @@ class TextGeneration(FineTuning, BeamSearch):
     )
     warm_start: bool = setting(
         True, bool, "without --target-vocabulary: begin with the encoder's weights in the decoder"
+    )
+    use: str | None = setting(
+        None,
+        str,
+        "what texts are written for: the model has `translate` or `summarize` as a name of "
+        "`generate`; None: neither",
+        choices=USES,
     )
     reward: str | None = setting(
         None,

@@ -22,18 +22,22 @@ from spanbert_tf.data.readers.text_pairs import TextPair, read_sources, read_tex
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES, TARGET_IDS, Feature
 from spanbert_tf.layers.next_pieces import BeamSearch, Search
 from spanbert_tf.layers.text_decoder import TextDecoder
-from spanbert_tf.metrics.generation import AVERAGES, FIGURES, generation_scores, require_scorers
-from spanbert_tf.metrics.reports import Report
+from spanbert_tf.metrics.generation import FIGURES, require_scorers
 from spanbert_tf.models.encoder_task import check_fit
 from spanbert_tf.models.reward_learning import LearnsByReward
 from spanbert_tf.models.seq_2_seq_lm_preprocessor import SpanBertSeq2SeqLMPreprocessor
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.models.text_generation_settings import PairFiles, TextAsking, TextGeneration
+from spanbert_tf.models.text_generation_settings import (
+    USES,
+    PairFiles,
+    TextAsking,
+    TextGeneration,
+)
 from spanbert_tf.models.text_writing import text_losses, write_texts
 from spanbert_tf.models.warm_start import go_on_with_decoder, start_decoder
 from spanbert_tf.settings import AskedColumns
-from spanbert_tf.tasks.decoders.generated_texts import GeneratedText, TextWriter, WritesTexts
+from spanbert_tf.tasks.decoders.generated_texts import TextWriter, WritesTexts
 from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
@@ -41,6 +45,11 @@ from spanbert_tf.tokenization.vocabulary import read_vocabulary
 __all__ = ["SpanBertSeq2SeqLM", "SpanBertSeq2SeqLMPreprocessor", "TextGeneration"]
 
 SOURCE_STATES = "source_states"
+# Arguments that are kept as they are.
+_KEPT = (
+    *("target_length", "target_lowercase", "label_smoothing", "use"),
+    *("reward", "cross_entropy", "reward_seed"),
+)
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
@@ -64,6 +73,7 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
             al., 2016).
         dropout: Rate of dropout in the decoder.
         search: How texts are searched, a `Search` or its settings; `None`: piece by piece the best.
+        use: `"translation"` or `"summarization"`, for `translate` or `summarize`; `None`: neither.
         reward: The figure by which `fit` goes on from a trained model: `"rouge_l"`, `"chrf"` or
             `"bleu"`, see `LearnsByReward`; TensorFlow alone.  `None`: it learns the given texts.
         cross_entropy: With a `reward`, the part of the loss that the given texts still have.
@@ -82,6 +92,7 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
 
     task = "text2text-generation"
     verb = "generate"
+    more_verbs = ("translate", "summarize")
     settings_cls = TextGeneration
     reading_cls = PairFiles
     training_file = "translations.tsv"
@@ -103,6 +114,7 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
         label_smoothing: float = 0.1,
         dropout: float = 0.1,
         search: Search | dict[str, Any] | None = None,
+        use: str | None = None,
         reward: str | None = None,
         cross_entropy: float = 0.0,
         reward_seed: int = 0,
@@ -112,6 +124,8 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
             raise ValueError(
                 f"`label_smoothing` must be from 0 to below 1, but is {label_smoothing}."
             )
+        if use not in (None, *USES):
+            raise ValueError(f"`use` must be one of {USES}, or None, but is {use!r}.")
         check_fit(backbone, preprocessor)
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -119,6 +133,7 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
         self.target_vocabulary = None if target_vocabulary is None else tuple(target_vocabulary)
         self.target_lowercase = target_lowercase
         self.label_smoothing = label_smoothing
+        self.use = use
         self.search = search if isinstance(search, Search) else Search(**(search or {}))
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         embedding = backbone.token_embedding
@@ -168,7 +183,7 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
         """What settings say of the decoder."""
         require_scorers()  # Before hours of training, not after the first epoch.
         vocabulary = settings.target_vocabulary
-        names = ("target_length", "target_lowercase", "label_smoothing", "dropout")
+        names = ("target_length", "target_lowercase", "label_smoothing", "dropout", "use")
         learned = {"reward": settings.reward, "cross_entropy": settings.cross_entropy}
         return {
             **({**learned, "reward_seed": settings.seed} if settings.reward else {}),
@@ -181,7 +196,8 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
     def begin_with(self, trained: Callable[[], Any], settings: Any) -> None:
         """To learn by a reward, goes on with the trained decoder; else begins with the encoder."""
         if settings.reward is not None:
-            go_on_with_decoder(self, getattr(trained(), "model", None))
+            found = trained()
+            go_on_with_decoder(self, getattr(found, "model", found))
         elif settings.warm_start and self.target_vocabulary is None:
             start_decoder(self.text_decoder, self.backbone)
 
@@ -287,30 +303,12 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
     def decoder(self) -> TextWriter:
         """What searches texts and writes them out."""
         vocabulary = self.target_tokenizer().get_vocabulary()
-        return TextWriter(**asdict(self.search), vocabulary=tuple(vocabulary))
+        return TextWriter(**asdict(self.search), vocabulary=tuple(vocabulary), use=self.use)
 
     @property
     def scored_decoder(self) -> TextWriter:
         """Gives the best text of each source."""
         return replace(self.decoder, num_answers=1)
-
-    def score(self, answers: Sequence[Any], records: Sequence[TextPair]) -> dict[str, float]:
-        """BLEU, chrF and ROUGE-L, see `generation_scores`."""
-        texts = [answer.generated_text for answer in answers]
-        return generation_scores(texts, [record.target for record in records])
-
-    def report(self, answers: Sequence[Any], records: Sequence[TextPair]) -> Report:
-        """What the figures are of."""
-        return Report(AVERAGES)
-
-    @classmethod
-    def gold_of(cls, record: TextPair) -> str:
-        """What people wrote."""
-        return record.target
-
-    def is_right(self, answer: GeneratedText, record: TextPair) -> bool:
-        """Whether it is that, spaces aside."""
-        return answer.generated_text.split() == record.target.split()
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures training; see `SpanBertTask.compile`.
@@ -330,16 +328,11 @@ class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
         vocabulary = self.target_vocabulary
         return {
             **super().get_config(),
+            **{name: getattr(self, name) for name in _KEPT},
             "num_layers": self.text_decoder.num_layers,
-            "target_length": self.target_length,
             "target_vocabulary": vocabulary and list(vocabulary),
-            "target_lowercase": self.target_lowercase,
-            "label_smoothing": self.label_smoothing,
             "dropout": self.text_decoder.dropout,
             "search": asdict(self.search),
-            "reward": self.reward,
-            "cross_entropy": self.cross_entropy,
-            "reward_seed": self.reward_seed,
         }
 
 
