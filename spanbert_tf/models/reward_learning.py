@@ -100,7 +100,7 @@ class LearnsByReward(_Base):
 
     def _rewards(self, drawn: Any, greedy: Any, target_ids: Any) -> Any:
         """Scores both texts of each source against its reference: float32 `[2, b]`, 0 to 100."""
-        score, decoder = text_scorer(self.reward), self.scored_decoder
+        score, decoder = text_scorer(str(self.reward)), self.scored_decoder
         past = tf.shape(drawn)[1] - tf.shape(target_ids)[1]
         references = tf.pad(target_ids, [[0, 0], [0, past]], constant_values=TARGET_IDS.pad_value)
 

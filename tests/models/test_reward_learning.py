@@ -1,4 +1,4 @@
-"""Self-critical training of a writer that has half learned to copy its source."""
+"""Self-critical training of a writer that has learned to copy half of its source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from spanbert_tf.features import TARGET_IDS
 from spanbert_tf.layers.attention import attention_bias
 from spanbert_tf.metrics.generation import generation_scores
 from spanbert_tf.models import reward_learning
+from spanbert_tf.models.optimizers import build_optimizer
 from spanbert_tf.tasks.seq_2_seq_lm import (
     SpanBertSeq2SeqLM,
     SpanBertSeq2SeqLMPreprocessor,
@@ -30,7 +31,10 @@ from tests.layer_checks import as_numpy, randomize
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = list("abcdefghijkl")
-TEXTS = [" ".join(row) for row in np.random.default_rng(0).choice(LETTERS, (128, 3))]
+TEXTS = [" ".join(row) for row in np.random.default_rng(0).choice(LETTERS, (128, 2))]
+# Most lack the second letter: so does what is written with the best pieces, but not all that is
+# drawn.
+HALVES = [text if n % 5 < 2 else text[0] for n, text in enumerate(TEXTS)]
 TRAINING: dict[str, Any] = {"batch_size": 64, "seed": 1, "verbose": 0}
 
 
@@ -40,7 +44,13 @@ def make_writer(**options: Any) -> SpanBertSeq2SeqLM:
     # With a row that has no piece, as published encoders have.
     backbone = SpanBertBackbone(18, 1, 2, 16, 24, max_sequence_length=8, dropout=0.0)
     preprocessor = SpanBertSeq2SeqLMPreprocessor(tokenizer, sequence_length=8)
-    options = {"num_layers": 1, "target_length": 6, "dropout": 0.0, **options}
+    options = {
+        "num_layers": 1,
+        "target_length": 6,
+        "dropout": 0.0,
+        "label_smoothing": 0.0,
+        **options,
+    }
     return SpanBertSeq2SeqLM(backbone, preprocessor, **options)
 
 
@@ -49,54 +59,51 @@ def rouge_of(writer: SpanBertSeq2SeqLM) -> float:
     return generation_scores(texts, TEXTS)["rouge_l"]
 
 
+def snapshot(writer: SpanBertSeq2SeqLM) -> dict[str, np.ndarray]:
+    return {name: value.numpy().copy() for name, value in state_of(writer).items()}
+
+
 @pytest.fixture(scope="module")
 def half_trained() -> SpanBertSeq2SeqLM:
     writer = make_writer()
     writer.compile(keras.optimizers.Adam(1e-2))
-    writer.fit(TEXTS, TEXTS, epochs=20, **TRAINING)
+    writer.fit(TEXTS, HALVES, epochs=40, **TRAINING)
     return writer
 
 
 @pytest.fixture(scope="module")
-def rewarded(half_trained: SpanBertSeq2SeqLM) -> SpanBertSeq2SeqLM:
-    """The same with a reward, not yet trained by it."""
+def rewarded() -> SpanBertSeq2SeqLM:
     writer = make_writer(reward="rouge_l", reward_seed=5)
-    writer.set_weights(half_trained.get_weights())
-    writer.compile(keras.optimizers.Adam(1e-2))
-    writer.optimizer.build(writer.trainable_variables)
+    writer.compile(keras.optimizers.Adam(3e-3))
+    build_optimizer(writer)
     return writer
 
 
-@pytest.fixture(autouse=True)
-def start(rewarded: SpanBertSeq2SeqLM) -> Any:
-    """Each test finds it, and leaves it, as it was: what is traced is kept."""
-    state = {name: np.array(value) for name, value in state_of(rewarded).items()}
-    yield state
-    assign_state(rewarded, state)
-
-
+@pytest.mark.slow
 def test_greedy_texts_become_better_and_a_stopped_run_goes_on(
-    rewarded: SpanBertSeq2SeqLM, start: dict[str, Any]
+    half_trained: SpanBertSeq2SeqLM, rewarded: SpanBertSeq2SeqLM
 ):
+    rewarded.set_weights(half_trained.get_weights())
+    start = snapshot(rewarded)
     before = rouge_of(rewarded)
-    logs = rewarded.fit(TEXTS, TEXTS, epochs=20, **TRAINING).history
+    logs = rewarded.fit(TEXTS, TEXTS, epochs=6, **TRAINING).history
     assert set(logs) == {"loss", "reward", "greedy_reward", "entropy"}
-    assert rouge_of(rewarded) > before + 5
-    assert logs["greedy_reward"][-1] > logs["greedy_reward"][0] + 5
-    assert logs["reward"][-1] > logs["reward"][0] + 5
-    assert 0 < logs["entropy"][-1] < logs["entropy"][0] < np.log(13)
+    assert rouge_of(rewarded) > before + 10
+    assert logs["greedy_reward"][-1] > logs["greedy_reward"][0] + 10
+    assert all(0 < entropy < np.log(13) for entropy in logs["entropy"])
     # Nothing is drawn where nothing is learned.
     assert set(rewarded.evaluate(TEXTS, TEXTS, return_dict=True, verbose=0)) == {"loss"}
 
     whole = rewarded.get_weights()
     assign_state(rewarded, start)
-    rewarded.fit(TEXTS, TEXTS, epochs=7, **TRAINING)
-    stopped = {name: np.array(value) for name, value in state_of(rewarded).items()}
+    rewarded.fit(TEXTS, TEXTS, epochs=3, **TRAINING)
+    stopped = snapshot(rewarded)
     rewarded.fit(TEXTS[:64], TEXTS[:64], epochs=1, **TRAINING)
     assign_state(rewarded, stopped)
-    rewarded.fit(TEXTS, TEXTS, epochs=20, initial_epoch=7, **TRAINING)
+    rewarded.fit(TEXTS, TEXTS, epochs=6, initial_epoch=3, **TRAINING)
     for ours, theirs in zip(rewarded.get_weights(), whole, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    assign_state(rewarded, start)
 
 
 def test_gradient_is_that_of_the_log_likelihood_times_the_difference(
@@ -105,7 +112,7 @@ def test_gradient_is_that_of_the_log_likelihood_times_the_difference(
     """By hand: texts from `generate`, scored here; probabilities without what cannot come."""
 
     def score(text: str, reference: str) -> float:
-        return 100 * len(set(text.split()) & set(reference.split())) / 7
+        return sum(map(ord, text)) * len(reference) % 101
 
     monkeypatch.setattr(reward_learning, "text_scorer", lambda figure: score)
     randomize(rewarded, seed=3, scale=0.5)
@@ -153,15 +160,16 @@ def test_gradient_is_that_of_the_log_likelihood_times_the_difference(
     np.testing.assert_allclose(gradients[place.index(True)], by_bias, atol=1e-6)
 
 
-def test_a_part_of_the_loss_may_be_that_of_the_targets(half_trained: SpanBertSeq2SeqLM):
+def test_a_part_of_the_loss_may_be_that_of_the_targets():
     losses = []
-    features = half_trained.preprocessor(TEXTS[:8])
-    y = half_trained.encode([TEXTS[:8]], TEXTS[:8]).targets[TARGET_IDS].to_tensor(-1)
     for options in ({}, {"reward": "chrf"}, {"reward": "chrf", "cross_entropy": 0.25}):
         writer = make_writer(**options)
-        writer.set_weights(half_trained.get_weights())
+        randomize(writer, seed=3, scale=0.5)
+        features = writer.preprocessor(TEXTS[:8])
+        y = writer.encode([TEXTS[:8]], TEXTS[:8]).targets[TARGET_IDS].to_tensor(-1)
         outputs = writer(features, training=True)
         losses.append(float(writer.compute_loss(features, y, outputs, None, training=True)))
+    assert losses[1] != 0
     assert losses[2] == pytest.approx(0.75 * losses[1] + 0.25 * losses[0], rel=1e-5)
     assert writer.get_config()["cross_entropy"] == 0.25
 
@@ -171,8 +179,11 @@ def test_a_reward_that_is_no_number(rewarded: SpanBertSeq2SeqLM, monkeypatch: py
     features = rewarded.preprocessor(["a b"])
     y = tf.constant([[5, 6, 3]])
     message = "the reward of the text '.*' is nan, where 'a b' is right; expected a number"
-    with pytest.raises(tf.errors.OpError, match=message):
+    with pytest.raises(FloatingPointError, match=message):
         rewarded.compute_loss(features, y, rewarded(features), None, training=True)
+    written = tf.constant([[5, 6, 3, -1, -1, -1]])
+    with pytest.raises(tf.errors.UnknownError, match=f"FloatingPointError: {message}"):
+        tf.function(rewarded._rewards)(written, written, y)
 
 
 def test_what_cannot_be():
