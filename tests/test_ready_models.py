@@ -24,9 +24,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_some():
-    assert NAMES == [
+    assert [
         *("coreference_en", "entities_en", "intents_banking_en", "relations_en", "sentiment_en")
-    ]
+    ] == NAMES
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
 
 
