@@ -92,6 +92,7 @@ BENCHMARKS = (
     Benchmark("coreference", resumes=True),
     Benchmark("coreference.general", "--general", resumes=True),
     Benchmark("coreference.lengths", "--lengths"),
+    Benchmark("coreference.speed", "--speed"),
     Benchmark("generation"),
     Benchmark("serving", "--minutes 60"),
     Benchmark("sst2_accuracy", ENCODERS),

@@ -27,6 +27,7 @@ from spanbert_tf import (
     SpanBertBackbone,
     SpanBertCoreferenceResolver,
     SpanBertPretrainer,
+    SpanBertRelationExtractor,
     SpanBertTextClassifier,
     SpanBertTokenClassifier,
     SpanBertTokenizer,
@@ -238,9 +239,11 @@ def write_ready_models(
     for name, of, head in (
         ("entities_en", SpanBertTokenClassifier, {"entity_groups": ["PER", "LOC"]}),
         ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
+        ("intents_banking_en", SpanBertTextClassifier, {"class_names": ["balance", "card"]}),
+        ("relations_en", SpanBertRelationExtractor, {"class_names": ["Other", "Cause-Effect"]}),
         ("coreference_en", SpanBertCoreferenceResolver, {}),
     ):
-        length = 32
+        length = 32 if of is not SpanBertRelationExtractor else 128
         config = backbone.get_config()
         if of is SpanBertCoreferenceResolver:  # It reads a text as a whole.
             length, config = 4096, {**config, "attention": "bucketed", "long_positions": "restart"}

@@ -24,7 +24,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_some():
-    assert {"coreference_en", "entities_en", "sentiment_en"} <= set(NAMES)
+    assert [
+        *("coreference_en", "entities_en", "intents_banking_en", "relations_en", "sentiment_en")
+    ] == NAMES
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
 
 
@@ -91,6 +93,12 @@ def test_they_answer_well():
     sentiment = load_task("sentiment_en", encoder=encoder)
     answers = sentiment(["I don't regret a single minute of it.", "A waste of a good evening."])
     assert [answer.label for answer in answers] == ["positive", "negative"]
+    intents = load_task("intents_banking_en", encoder=encoder)
+    answers = intents(["My card has not arrived yet.", "I forgot my passcode, help!"])
+    assert [answer.label for answer in answers] == ["card_arrival", "passcode_forgotten"]
+    relations = load_task("relations_en", encoder=encoder)
+    (relation,) = relations("The <e1>flood</e1> was caused by heavy <e2>rain</e2>.")
+    assert relation.label == "Cause-Effect(e2,e1)"
     coreference = load_task("coreference_en", encoder=encoder)
     text = coreference("Ann told her brother that she had won, and he believed her.")
     clusters = [{mention.text for mention in cluster.mentions} for cluster in text]

@@ -182,6 +182,7 @@ def best_span(
 ) -> tuple[float, tuple[int, int] | None]:
     """The best of the pairs of the best firsts and lasts, and its characters."""
     best, span = -np.inf, None
+    starts, ends = starts[: len(window.ids)], ends[: len(window.ids)]  # The rest is padding.
     lasts = np.argsort(ends)[: -BEST - 1 : -1]
     for first in np.argsort(starts)[: -BEST - 1 : -1]:
         for last in lasts:

@@ -194,7 +194,7 @@ class LiteRTEncoder:
             vectors = network(features)[VECTORS.name]
         else:
             batches = network.batches(network.rows(columns))
-            outputs = map(network, batches.dataset())
+            outputs = map(network, batches.first_epoch())
             vectors = batches.outputs_of_rows(outputs, [VECTORS])[VECTORS.name]
         return vectors[0] if is_one else vectors
 

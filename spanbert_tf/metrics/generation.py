@@ -1,6 +1,7 @@
 """Figures of texts that were written: BLEU, chrF and ROUGE-L, by the libraries that define them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 FIGURES = ("bleu", "chrf", "rouge_l")
@@ -49,14 +50,31 @@ def generation_scores(texts: Sequence[str], references: Sequence[str]) -> dict[s
             f"Expected as many `references` as `texts`, one at least, found {len(references)} and "
             f"{len(texts)}."
         )
-    sacrebleu, rouge_scorer = require_scorers()
-    scorer = rouge_scorer.RougeScorer(["rougeL"])
-    overlaps = [
-        scorer.score(reference, text)["rougeL"].fmeasure
-        for text, reference in zip(texts, references, strict=True)
-    ]
+    sacrebleu, _ = require_scorers()
+    overlaps = [*map(text_scorer("rouge_l"), texts, references)]
     return {
         "bleu": sacrebleu.corpus_bleu(list(texts), [list(references)]).score,
         "chrf": sacrebleu.corpus_chrf(list(texts), [list(references)]).score,
-        "rouge_l": 100 * sum(overlaps) / len(overlaps),
+        "rouge_l": sum(overlaps) / len(overlaps),
     }
+
+
+def text_scorer(figure: str) -> Callable[[str, str], float]:
+    """Makes what scores one text against its reference, from 0 to 100.
+
+    Args:
+        figure: One of `FIGURES`.  BLEU is that of a sentence as sacrebleu has it: of the n-grams
+            that the text is long enough for, with smoothed precisions (Chen and Cherry, 2014).
+
+    Raises:
+        ModuleNotFoundError: sacrebleu or rouge-score is not installed.
+    """
+    sacrebleu, rouge_scorer = require_scorers()
+    if figure == "rouge_l":
+        rouge = rouge_scorer.RougeScorer(["rougeL"])
+        return lambda text, reference: 100 * rouge.score(reference, text)["rougeL"].fmeasure
+    scorer = {
+        "bleu": partial(sacrebleu.BLEU, effective_order=True),
+        "chrf": sacrebleu.CHRF,
+    }[figure]()
+    return lambda text, reference: scorer.sentence_score(text, [reference]).score

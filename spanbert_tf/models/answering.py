@@ -210,6 +210,4 @@ def decide_rows(
 ) -> dict[str, Any]:
     """What the network decides of each row, as decoders take it; arguments as `answer_rows`."""
     batches = make_batches(rows)
-    only = batches.only_batch()
-    outputs = map(run, batches.dataset() if only is None else [only])
-    return batches.outputs_of_rows(outputs, decoded)
+    return batches.outputs_of_rows(map(run, batches.first_epoch()), decoded)

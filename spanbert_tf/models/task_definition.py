@@ -4,7 +4,7 @@ Letters: n records.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -193,6 +193,14 @@ class TaskDefinition:
         return replace(reading, text_column=text, pair_column=pair)
 
     # What a task says of its network.
+
+    def begin_with(self, trained: Callable[[], Any], settings: Any) -> None:
+        """Takes over what settings say, once it is made: nothing; its encoder has its weights.
+
+        Args:
+            trained: Loads the `TextTask` that the encoder is of; an error tells that it is of none.
+            settings: How the task will be trained.
+        """
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """Turns the network's outputs into the numbers that `decoded` lists, by `keras.ops` alone.

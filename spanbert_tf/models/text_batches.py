@@ -196,7 +196,7 @@ class TextBatches(_Base):
             outputs = self.predict_on_batch(features)
         elif any(None in x.shape[1:] for x in keras.tree.flatten(self.output)):
             # Keras would join batches of different lengths.
-            outputs = _joined([self.predict_on_batch(batch) for batch in batches.dataset()])
+            outputs = _joined([self.predict_on_batch(batch) for batch in batches.first_epoch()])
         else:
             outputs = super().predict(batches.dataset(), **kwargs)
         return keras.tree.map_structure(batches.in_row_order, outputs)

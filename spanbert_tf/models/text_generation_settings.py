@@ -4,8 +4,11 @@ from dataclasses import dataclass, fields, make_dataclass
 from typing import Any
 
 from spanbert_tf.layers.next_pieces import BeamSearch, Search
+from spanbert_tf.metrics.generation import FIGURES
 from spanbert_tf.setting_fields import PART, at_least, setting
 from spanbert_tf.settings import Asking, FineTuning, TableFormat
+
+USES = ("translation", "summarization")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,24 @@ class TextGeneration(FineTuning, BeamSearch):
     )
     warm_start: bool = setting(
         True, bool, "without --target-vocabulary: begin with the encoder's weights in the decoder"
+    )
+    use: str | None = setting(
+        None,
+        str,
+        "what texts are written for: the model has `translate` or `summarize` as a name of "
+        "`generate`; None: neither",
+        choices=USES,
+    )
+    reward: str | None = setting(
+        None,
+        str,
+        "--encoder is a trained model of this task: go on with its decoder, and learn texts that "
+        "are drawn by how much better this figure of them is than that of the greedy text "
+        "(self-critical training); None: learn the targets, with a new decoder",
+        choices=FIGURES,
+    )
+    cross_entropy: float = setting(
+        0.0, float, "with --reward: part of the loss that the targets still have", PART
     )
     num_beams: int = setting(
         4, int, "texts that are followed at a time; 1: piece by piece the best", at_least(1)

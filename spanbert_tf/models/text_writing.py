@@ -11,14 +11,14 @@ from keras import ops
 from spanbert_tf.features import PADDING_MASK, TOKEN_IDS
 from spanbert_tf.layers.attention import attention_bias
 from spanbert_tf.layers.kernels.cross_entropy import cross_entropy
-from spanbert_tf.layers.next_pieces import Search
+from spanbert_tf.layers.next_pieces import NEVER, Search
 from spanbert_tf.layers.text_decoder import TextDecoder
 from spanbert_tf.layers.text_search import search_texts
 
 HASH = -1640531535  # 2**32 by the golden ratio, odd, as an int32
 
 
-def mean_loss(
+def text_losses(
     decoder: TextDecoder,
     states: Any,
     features: dict[str, Any],
@@ -26,10 +26,10 @@ def mean_loss(
     *,
     start_id: int,
     smoothing: float = 0.0,
-    sample_weight: Any = None,
+    never_ids: np.ndarray | None = None,
     training: bool = False,
 ) -> Any:
-    """The mean cross-entropy of pieces, each predicted from those before it.
+    """The cross-entropy of texts: of all their pieces, each predicted from those before it.
 
     Args:
         decoder: The decoder.
@@ -38,21 +38,23 @@ def mean_loss(
         target_ids: int32 `[b, o]`, below 0 past a text's end.
         start_id: What stands before a text.
         smoothing: See `cross_entropy`.
-        sample_weight: Weights of texts `[b]`, or `None`.
+        never_ids: bool `[V]`, true at pieces that cannot come; `None`: all may.
         training: Whether dropout is active.
+
+    Returns:
+        float32 `[b]`: without smoothing less the log probability of each text.
     """
     start = ops.full_like(target_ids[:, :1], start_id)
     before = ops.concatenate([start, ops.maximum(target_ids[:, :-1], 0)], axis=1)
     bias = attention_bias(features[PADDING_MASK.name])
     found = decoder(before, states, bias, training=training)
     logits = decoder.logits(ops.reshape(found, (-1, found.shape[-1])))
+    if never_ids is not None:
+        logits = ops.where(never_ids, NEVER, logits)
     ids = ops.reshape(target_ids, (-1,))
     losses, _ = cross_entropy(logits, ops.maximum(ids, 0), smoothing)
-    weights = ops.cast(target_ids >= 0, losses.dtype)
-    if sample_weight is not None:
-        weights *= ops.cast(sample_weight, weights.dtype)[:, None]
-    loss = ops.sum(losses * ops.reshape(weights, (-1,)))
-    return loss / ops.maximum(ops.sum(weights), 1e-6)
+    losses = ops.where(ids >= 0, losses, 0.0)
+    return ops.sum(ops.reshape(losses, ops.shape(target_ids)), axis=1)
 
 
 def write_texts(
@@ -64,6 +66,7 @@ def write_texts(
     start_id: int,
     end_id: int,
     never_ids: np.ndarray,
+    number: Any = None,
 ) -> tuple[Any, Any]:
     """Writes texts; of a source without a piece the empty text.
 
@@ -75,6 +78,7 @@ def write_texts(
         start_id: What stands before a text.
         end_id: What ends it.
         never_ids: bool `[V]`, true at pieces that no text has.
+        number: int32 scalar: with each other one, other texts are drawn.  `None`: as with 0.
 
     Returns:
         As `search_texts`, of as many places as `search.max_length`, or as the decoder has.
@@ -104,6 +108,8 @@ def write_texts(
     # Of the text alone, so that the same is drawn in any batch.
     places = ops.arange(ops.shape(mask)[1], dtype="int32")
     keys = ops.sum((source + 1) * mask * ((2 * places + 1) * HASH), axis=1)
+    if number is not None:
+        keys = ops.bitwise_xor(keys, ops.cast(number, "int32") * HASH)
     return search_texts(
         step,
         # Of two places at least: Keras warns of a softmax over one.

@@ -1,4 +1,4 @@
-"""Decoders that begin with the weights of an encoder (Rothe et al., 2020)."""
+"""Decoders that begin with weights: of an encoder (Rothe et al., 2020), or of a trained decoder."""
 
 from typing import Any
 
@@ -49,6 +49,36 @@ def start_decoder(decoder: TextDecoder, encoder: SpanBertBackbone) -> None:
     places = places[np.arange(decoder.max_length) % len(places)]
     decoder.position_embeddings.assign(places + segments[0])
     _copy(decoder.embedding_layer_norm, of_text.layer_norm)
+
+
+def go_on_with_decoder(model: Any, trained: Any) -> None:
+    """Copies the weights of a trained model's decoder, on the same encoder, into another's.
+
+    Args:
+        model: A `SpanBertSeq2SeqLM`; the weights of its decoder are overwritten.
+        trained: The model whose they become.
+
+    Raises:
+        ValueError: It is no such model, or its decoder is another.
+    """
+    if type(trained) is not type(model):
+        raise ValueError(
+            f"expected a trained {type(model).__name__} in Keras to go on from, got "
+            f"{type(trained).__name__}"
+        )
+    ours, theirs = model.get_config(), trained.get_config()
+    for setting, name in (
+        ("decoder_layers", "num_layers"),
+        ("target_length", "target_length"),
+        ("target_vocabulary", "target_vocabulary"),
+        ("target_lowercase", "target_lowercase"),
+    ):
+        if ours[name] != theirs[name]:
+            raise ValueError(
+                f"`{setting}` must be that of the trained model, {theirs[name]!r:.80}, but is "
+                f"{ours[name]!r:.80}."
+            )
+    _copy(model.text_decoder, trained.text_decoder)
 
 
 def _copy(new: Any, old: Any) -> None:

@@ -76,6 +76,7 @@ class Version:
             settings.batch_timeout_ms / 1000,
             settings.max_queue,
             on_batch,
+            length=lambda row: sum(map(len, row)),
         )
 
     def nothing(self, ask: Ask) -> Any:

@@ -4,13 +4,14 @@ Letters: b batch, s source pieces, o target pieces, k beams of a row, H hidden, 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from keras_hub.models import Seq2SeqLM
 
 from spanbert_tf.backbone import SpanBertBackbone
@@ -21,17 +22,22 @@ from spanbert_tf.data.readers.text_pairs import TextPair, read_sources, read_tex
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES, TARGET_IDS, Feature
 from spanbert_tf.layers.next_pieces import BeamSearch, Search
 from spanbert_tf.layers.text_decoder import TextDecoder
-from spanbert_tf.metrics.generation import AVERAGES, FIGURES, generation_scores, require_scorers
-from spanbert_tf.metrics.reports import Report
+from spanbert_tf.metrics.generation import FIGURES, require_scorers
 from spanbert_tf.models.encoder_task import check_fit
+from spanbert_tf.models.reward_learning import LearnsByReward
 from spanbert_tf.models.seq_2_seq_lm_preprocessor import SpanBertSeq2SeqLMPreprocessor
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.text_batches import Columns
-from spanbert_tf.models.text_generation_settings import PairFiles, TextAsking, TextGeneration
-from spanbert_tf.models.text_writing import mean_loss, write_texts
-from spanbert_tf.models.warm_start import start_decoder
+from spanbert_tf.models.text_generation_settings import (
+    USES,
+    PairFiles,
+    TextAsking,
+    TextGeneration,
+)
+from spanbert_tf.models.text_writing import text_losses, write_texts
+from spanbert_tf.models.warm_start import go_on_with_decoder, start_decoder
 from spanbert_tf.settings import AskedColumns
-from spanbert_tf.tasks.decoders.generated_texts import GeneratedText, TextWriter
+from spanbert_tf.tasks.decoders.generated_texts import TextWriter, WritesTexts
 from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 from spanbert_tf.tokenization.vocabulary import read_vocabulary
@@ -39,10 +45,15 @@ from spanbert_tf.tokenization.vocabulary import read_vocabulary
 __all__ = ["SpanBertSeq2SeqLM", "SpanBertSeq2SeqLMPreprocessor", "TextGeneration"]
 
 SOURCE_STATES = "source_states"
+# Arguments that are kept as they are.
+_KEPT = (
+    *("target_length", "target_lowercase", "label_smoothing", "use"),
+    *("reward", "cross_entropy", "reward_seed"),
+)
 
 
 @keras.saving.register_keras_serializable("spanbert_tf")
-class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
+class SpanBertSeq2SeqLM(WritesTexts, LearnsByReward, SpanBertTask, Seq2SeqLM):
     """Writes a text from another one, by a decoder on the encoder.
 
     The decoder's layers are as wide as the encoder's.  Its embedding of pieces also gives the
@@ -62,6 +73,11 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
             al., 2016).
         dropout: Rate of dropout in the decoder.
         search: How texts are searched, a `Search` or its settings; `None`: piece by piece the best.
+        use: `"translation"` or `"summarization"`, for `translate` or `summarize`; `None`: neither.
+        reward: The figure by which `fit` goes on from a trained model: `"rouge_l"`, `"chrf"` or
+            `"bleu"`, see `LearnsByReward`; TensorFlow alone.  `None`: it learns the given texts.
+        cross_entropy: With a `reward`, the part of the loss that the given texts still have.
+        reward_seed: Seed of the texts that are drawn for it.
         **kwargs: `name`, `trainable`, `compile`.
 
     Returns:
@@ -76,6 +92,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
 
     task = "text2text-generation"
     verb = "generate"
+    more_verbs = ("translate", "summarize")
     settings_cls = TextGeneration
     reading_cls = PairFiles
     training_file = "translations.tsv"
@@ -97,12 +114,18 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         label_smoothing: float = 0.1,
         dropout: float = 0.1,
         search: Search | dict[str, Any] | None = None,
+        use: str | None = None,
+        reward: str | None = None,
+        cross_entropy: float = 0.0,
+        reward_seed: int = 0,
         **kwargs: Any,
     ) -> None:
         if not 0 <= label_smoothing < 1:
             raise ValueError(
                 f"`label_smoothing` must be from 0 to below 1, but is {label_smoothing}."
             )
+        if use not in (None, *USES):
+            raise ValueError(f"`use` must be one of {USES}, or None, but is {use!r}.")
         check_fit(backbone, preprocessor)
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -110,6 +133,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         self.target_vocabulary = None if target_vocabulary is None else tuple(target_vocabulary)
         self.target_lowercase = target_lowercase
         self.label_smoothing = label_smoothing
+        self.use = use
         self.search = search if isinstance(search, Search) else Search(**(search or {}))
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         embedding = backbone.token_embedding
@@ -135,6 +159,7 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         self.text_decoder.build((None, None))
         # The decoder is no part of this network: it reads what is to be written, or has written.
         states = backbone(backbone.input)["sequence_output"]
+        self.set_reward(reward, cross_entropy, reward_seed)
         super().__init__(inputs=backbone.input, outputs={SOURCE_STATES: states}, **kwargs)
 
     @classmethod
@@ -158,23 +183,23 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         """What settings say of the decoder."""
         require_scorers()  # Before hours of training, not after the first epoch.
         vocabulary = settings.target_vocabulary
-        names = ("target_length", "target_lowercase", "label_smoothing", "dropout")
+        names = ("target_length", "target_lowercase", "label_smoothing", "dropout", "use")
+        learned = {"reward": settings.reward, "cross_entropy": settings.cross_entropy}
         return {
+            **({**learned, "reward_seed": settings.seed} if settings.reward else {}),
             "num_layers": settings.decoder_layers,
             "target_vocabulary": vocabulary and list(read_vocabulary(vocabulary)),
             "search": {of.name: getattr(settings, of.name) for of in fields(BeamSearch)},
             **{name: getattr(settings, name) for name in names},
         }
 
-    @classmethod
-    def with_new_head(
-        cls, backbone: Any, tokenizer: Any, head: dict[str, Any], settings: Any
-    ) -> Any:
-        """Makes a task whose decoder begins with the encoder's weights, where it can."""
-        task = super().with_new_head(backbone, tokenizer, head, settings)
-        if settings.warm_start and task.target_vocabulary is None:
-            start_decoder(task.text_decoder, backbone)
-        return task
+    def begin_with(self, trained: Callable[[], Any], settings: Any) -> None:
+        """To learn by a reward, goes on with the trained decoder; else begins with the encoder."""
+        if settings.reward is not None:
+            found = trained()
+            go_on_with_decoder(self, getattr(found, "model", found))
+        elif settings.warm_start and self.target_vocabulary is None:
+            start_decoder(self.text_decoder, self.backbone)
 
     def target_tokenizer(self) -> SpanBertTokenizer:
         """What makes pieces of texts to be written.
@@ -218,18 +243,24 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The mean over pieces of their cross-entropy; smoothed in training."""
-        loss = mean_loss(
+        """The mean over pieces of their cross-entropy, smoothed in training.
+
+        With a `reward` what is learned is a drawn text, see `reward_losses`.
+        """
+        losses_of = partial(
+            text_losses,
             self.text_decoder,
             y_pred[SOURCE_STATES],
             x,
-            y,
             start_id=self.target_tokenizer().cls_token_id,
-            smoothing=self.label_smoothing if training else 0.0,
-            sample_weight=sample_weight,
             training=training,
         )
-        return self.regularized(loss)
+        if training and self.reward is not None:
+            losses = self.reward_losses(x, y, losses_of)
+        else:
+            losses = losses_of(y, smoothing=self.label_smoothing if training else 0.0)
+        counts = ops.sum(ops.cast(y >= 0, losses.dtype), axis=1)
+        return self.mean_loss(losses, counts, sample_weight)
 
     def decode(self, outputs: Any, features: dict[str, Any]) -> dict[str, Any]:
         """The texts that the task's own search finds."""
@@ -239,73 +270,45 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
         self, decoder: TextWriter, outputs: Any, features: dict[str, Any]
     ) -> dict[str, Any]:
         """The texts that a search finds, see `write_texts`."""
-        tokenizer, pieces = self.target_tokenizer(), decoder.vocabulary
-        never = np.ones(self.text_decoder.token_embedding.input_dim, bool)
-        never[: len(pieces)] = np.isin(pieces, SPECIAL_TOKENS)
-        never[tokenizer.sep_token_id] = False
-        ids, scores = write_texts(
+        ids, scores = self.write(decoder, outputs, features)
+        return {GENERATED_IDS.name: ids, GENERATED_SCORES.name: scores}
+
+    def write(
+        self, search: Search, outputs: Any, features: dict[str, Any], number: Any = None
+    ) -> tuple[Any, Any]:
+        """Pieces and scores of the texts that a search finds or draws, see `write_texts`."""
+        tokenizer = self.target_tokenizer()
+        return write_texts(
             self.text_decoder,
             outputs[SOURCE_STATES],
             features,
-            decoder,
+            search,
             start_id=tokenizer.cls_token_id,
             end_id=tokenizer.sep_token_id,
-            never_ids=never,
+            never_ids=self.never_ids,
+            number=number,
         )
-        return {GENERATED_IDS.name: ids, GENERATED_SCORES.name: scores}
+
+    @property
+    def never_ids(self) -> np.ndarray:
+        """True at pieces that no text has, bool `[V]`: special tokens, and rows without a piece."""
+        tokenizer = self.target_tokenizer()
+        pieces = tokenizer.get_vocabulary()
+        never = np.ones(self.text_decoder.token_embedding.input_dim, bool)
+        never[: len(pieces)] = np.isin(pieces, SPECIAL_TOKENS)
+        never[tokenizer.sep_token_id] = False
+        return never
 
     @property
     def decoder(self) -> TextWriter:
         """What searches texts and writes them out."""
         vocabulary = self.target_tokenizer().get_vocabulary()
-        return TextWriter(**asdict(self.search), vocabulary=tuple(vocabulary))
+        return TextWriter(**asdict(self.search), vocabulary=tuple(vocabulary), use=self.use)
 
     @property
     def scored_decoder(self) -> TextWriter:
         """Gives the best text of each source."""
         return replace(self.decoder, num_answers=1)
-
-    def score(self, answers: Sequence[Any], records: Sequence[TextPair]) -> dict[str, float]:
-        """BLEU, chrF and ROUGE-L, see `generation_scores`."""
-        texts = [answer.generated_text for answer in answers]
-        return generation_scores(texts, [record.target for record in records])
-
-    def report(self, answers: Sequence[Any], records: Sequence[TextPair]) -> Report:
-        """What the figures are of."""
-        return Report(AVERAGES)
-
-    @classmethod
-    def gold_of(cls, record: TextPair) -> str:
-        """What people wrote."""
-        return record.target
-
-    def is_right(self, answer: GeneratedText, record: TextPair) -> bool:
-        """Whether it is that, spaces aside."""
-        return answer.generated_text.split() == record.target.split()
-
-    def generate(self, texts: Any, batch_size: int | None = None, **search: Any) -> Any:
-        """Writes texts.
-
-            task.generate("Ein Mann fährt Rad.").generated_text
-            task.generate(texts, num_beams=5, num_answers=3, no_repeat_ngram=3)
-            task.generate(texts, top_p=0.9, temperature=0.8, seed=7)  # drawn, not searched
-
-        Args:
-            texts: A string, or a list of strings; what a row has no room for is cut.
-            batch_size: Texts in a batch.  `None`: as many as have 1,024 tokens.
-            **search: Fields of `Search` that this call has otherwise than the task.  An export has
-                them fixed, `num_answers` apart.
-
-        Returns:
-            A `GeneratedText` for a string, a list of them for several, in their order; with
-            `num_answers` above 1 a list of so many at most, the best first, in place of each.
-
-        Raises:
-            TypeError: A text is not a string, or there is no such field.
-            ValueError: A field is out of its range.
-        """
-        search = {name: value for name, value in search.items() if value is not None}
-        return self.answer_texts(texts, batch_size, **search)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures training; see `SpanBertTask.compile`.
@@ -318,17 +321,16 @@ class SpanBertSeq2SeqLM(SpanBertTask, Seq2SeqLM):
                 "`sampler` is not used: how texts are searched or drawn is said by `search` or to "
                 "`generate`, such as top_k=5"
             )
+        self.supports_jit = self.reward is None  # Python scores texts.
         super().compile(*args, **{"weighted_metrics": None, **kwargs})
 
     def get_config(self) -> dict[str, Any]:
         vocabulary = self.target_vocabulary
         return {
             **super().get_config(),
+            **{name: getattr(self, name) for name in _KEPT},
             "num_layers": self.text_decoder.num_layers,
-            "target_length": self.target_length,
             "target_vocabulary": vocabulary and list(vocabulary),
-            "target_lowercase": self.target_lowercase,
-            "label_smoothing": self.label_smoothing,
             "dropout": self.text_decoder.dropout,
             "search": asdict(self.search),
         }

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.adapters import save_adapter
 from spanbert_tf.export.encoder_identity import EncoderIdentity, identify
 from spanbert_tf.export.loading import load_backbone
+from spanbert_tf.export.task_loading import load_task
 from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.models.optimizers import default_optimizer
 from spanbert_tf.models.task import SpanBertTask
@@ -47,7 +49,9 @@ def make_network(
     backbone = _with_options(backbone, settings)
     if settings.lora_rank is not None:
         backbone.enable_lora(settings.lora_rank)
-    return of.with_new_head(backbone, tokenizer, head, settings), identity
+    model = of.with_new_head(backbone, tokenizer, head, settings)
+    model.begin_with(partial(load_task, encoder), settings)
+    return model, identity
 
 
 def compile_network(model: Any, settings: Any, columns: Columns) -> Any:

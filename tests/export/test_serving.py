@@ -70,6 +70,13 @@ def test_served_classifier_answers_as_the_classifier(
     assert served.classify([]) == []
 
 
+def test_nothing_is_traced_for_each_number_of_texts(models: Path):
+    served = ServedTask(models / "classifier" / "1")
+    for count in range(4):
+        served.classify(TEXTS[:1] * count)
+    assert served._model.__call__.experimental_get_tracing_count() == 0
+
+
 def test_classes_without_names_are_numbered(
     tmp_path: Path, backbone: SpanBertBackbone, classifier: SpanBertTextClassifier
 ):

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("sacrebleu")
 pytest.importorskip("rouge_score")
 
-from spanbert_tf.metrics.generation import FIGURES, generation_scores
+from spanbert_tf.metrics.generation import FIGURES, generation_scores, text_scorer
 
 
 def test_figures_by_hand():
@@ -33,6 +33,19 @@ def test_best_and_worst():
     assert generation_scores([""], ["a b c d"]) == pytest.approx(
         {"bleu": 0, "chrf": 0, "rouge_l": 0}
     )
+
+
+def test_one_text_by_hand():
+    text, reference = "the cat is on the mat now", "the cat is on the mat"
+    precision = math.prod([6 / 7, 5 / 6, 4 / 5, 3 / 4]) ** 0.25
+    assert text_scorer("bleu")(text, reference) == pytest.approx(100 * precision)
+    assert text_scorer("rouge_l")(text, reference) == pytest.approx(100 * 2 * 6 / 13)
+    # Of the n-grams that both are long enough for: one and two characters.
+    recall = (2 / 3 + 1 / 2) / 2
+    assert text_scorer("chrf")("ab", "abc") == pytest.approx(100 * 5 * recall / (4 + recall))
+    assert text_scorer("bleu")("the cat", "the cat") == pytest.approx(100)
+    for figure in FIGURES:
+        assert text_scorer(figure)("", reference) == 0
 
 
 def test_numbers_of_texts_are_checked():

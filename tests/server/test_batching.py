@@ -1,12 +1,15 @@
 """Batches of requests, with a model that answers when it is told to."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spanbert_tf.server.batching import Batcher
+from spanbert_tf.server.batching import CALL, Batcher, Piece, parts_of_like_length
 from spanbert_tf.server.errors import RequestError
 
 NEVER = 3600.0  # seconds; a test that waits so long fails
@@ -75,6 +78,43 @@ def test_what_is_asked_in_other_ways_is_answered_apart(held: Held):
     assert results(*requests) == [[0], [2], [4], [6]]
     assert held.batches[1:] == [("a", [0, 2]), ("b", [1, 3])]
     batcher.close()
+
+
+def test_short_texts_are_not_padded_to_long_ones(held: Held):
+    batcher = Batcher(held, 8, 0.0, 100, length=lambda row: row)
+    batcher.submit("first", [0])
+    assert held.begun.acquire(timeout=30)
+    requests = [batcher.submit("a", rows) for rows in ([900], [10, 20], [800], [15])]
+    held.let_all_go()
+    assert results(*requests) == [[1800], [20, 40], [1600], [30]]
+    assert [rows for _, rows in held.batches[1:]] == [[15, 10, 20], [800, 900]]
+    batcher.close()
+
+
+@given(st.lists(st.lists(st.integers(1, 500), min_size=1, max_size=3), min_size=1, max_size=7))
+def test_parts_of_a_batch_cost_least(lengths: list[list[int]]):
+    pieces = [Piece("a", rows, 0.0) for rows in lengths]
+    parts = parts_of_like_length(pieces, length=lambda row: row)
+    assert sorted(id(piece) for part in parts for piece in part) == sorted(map(id, pieces))
+
+    def cost(parts: list[list[Piece]]) -> int:
+        rows = [[row for piece in part for row in piece.rows] for part in parts]
+        return sum(len(part) * max(part) + CALL for part in rows)
+
+    ways = partitions(pieces)
+    assert cost(parts) == min(map(cost, ways))
+
+
+def partitions(items: list[Any]) -> Iterator[list[list[Any]]]:
+    """All ways to part a list, in whatever order."""
+    if not items:
+        yield []
+        return
+    first, *rest = items
+    for parts in partitions(rest):
+        yield [[first], *parts]
+        for number, part in enumerate(parts):
+            yield [*parts[:number], [first, *part], *parts[number + 1 :]]
 
 
 def test_a_full_batch_waits_for_nobody(held: Held):

@@ -17,6 +17,7 @@ from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.text_pairs import TextPair
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
+from spanbert_tf.export.text_task import KerasTask
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES
 from spanbert_tf.layers.attention import attention_bias
 from spanbert_tf.layers.next_pieces import NEVER
@@ -125,6 +126,26 @@ def test_drawn_texts_depend_on_the_text_and_the_seed_alone(writer: SpanBertSeq2S
     assert_same(again[: len(TEXTS)], drawn[::-1])
     other = writer.generate(TEXTS, top_p=0.9, temperature=1.5, seed=4, num_answers=2)
     assert [a[0].generated_text for a in other] != [a[0].generated_text for a in drawn]
+
+
+def test_names_of_a_use(tokenizer: SpanBertTokenizer):
+    """In Keras, and as exports have them: of the decoder that they keep."""
+    writer = make_writer(tokenizer, use="summarization")
+    assert SpanBertSeq2SeqLM.from_config(writer.get_config()).use == "summarization"
+    for model in (writer, KerasTask(writer)):
+        found = model.summarize(TEXTS[:2], max_length=4)
+        assert_same(found, writer.generate(TEXTS[:2], max_length=4))
+        with pytest.raises(
+            ValueError, match="`translate` is for models with `use='translation'`, b"
+        ):
+            model.translate("a")
+    stored = json.loads(json.dumps(writer.decoder.to_json()))
+    assert TextWriter.from_json(stored) == writer.decoder
+    del stored["use"]  # Exports of before have none.
+    with pytest.raises(ValueError, match="but this one has none; `generate`"):
+        TextWriter.from_json(stored).check_use("summarize", "summarization")
+    with pytest.raises(ValueError, match=r"`use` must be one of .*, or None, but is 'poetry'"):
+        make_writer(tokenizer, use="poetry")
 
 
 def test_loss_is_the_mean_over_pieces(writer: SpanBertSeq2SeqLM):
@@ -295,7 +316,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     command = (
         f"finetune --task text2text-generation --train train.tsv --encoder hf --output P {fast}"
     )
-    assert main([*command.split(), "--lora-rank", "2", "--num-beams", "2"]) == 0
+    more = "--lora-rank 2 --num-beams 2 --use translation"
+    assert main([*command.split(), *more.split()]) == 0
     assert "validation, 2: bleu" in capsys.readouterr().out
 
     answers = []
@@ -306,6 +328,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert len(answers[0][0]["answers"]) == 2
     served, adapted = ([GeneratedText(**x) for of in one for x in of["answers"]] for one in answers)
     assert_same(served, adapted)
+    assert_same([load_task("P/saved_model/1").translate("w3")], served[2:3])
 
     assert (
         main(["evaluate", "P/saved_model/1", "--data", "train.tsv", "--output", "rows.jsonl"]) == 0

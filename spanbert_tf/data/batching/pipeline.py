@@ -23,6 +23,8 @@ from spanbert_tf.data.batching.texts import tokenize_texts
 from spanbert_tf.features import LABELS, Feature
 
 PARALLEL_BATCHES = 2  # made at once and kept ready: a training step takes far longer than they do
+# A data set takes a tenth of a second or two before it gives anything, as long as these to make.
+FEW_BATCHES = 8
 
 
 class BucketedBatches:
@@ -199,11 +201,19 @@ class BucketedBatches:
         batches = batches.apply(tf.data.experimental.assert_cardinality(self._batches))
         return without_autotuning(batches.prefetch(PARALLEL_BATCHES))
 
-    def only_batch(self, in_row_order: bool = False) -> Any:
-        """Makes the first epoch's batch if it has but one, else gives `None`.
+    def first_epoch(self) -> Iterable[Any]:
+        """The first epoch's batches, once: without a data set where there are few."""
+        if self._batches > FEW_BATCHES:
+            return self.dataset()
+        plan = self.plan()
+        parts = zip(plan.splits[:-1], plan.splits[1:], plan.lengths, strict=True)
+        return (
+            self._gather(tf.constant(plan.rows[begin:end]), int(length))
+            for begin, end, length in parts
+        )
 
-        A data set takes a tenth of a second before it gives anything.
-        """
+    def only_batch(self, in_row_order: bool = False) -> Any:
+        """Makes the first epoch's batch if it has but one, else gives `None`."""
         if self._batches != 1:
             return None
         plan = self.plan()

@@ -12,8 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.readers.text_pairs import TextPair
 from spanbert_tf.features import GENERATED_IDS, GENERATED_SCORES
 from spanbert_tf.layers.next_pieces import NEVER, Search
+from spanbert_tf.metrics.generation import AVERAGES, generation_scores
+from spanbert_tf.metrics.reports import Report
 from spanbert_tf.models.decoding import Decoder
 from spanbert_tf.tokenization.joining import spaced
 from spanbert_tf.tokenization.normalization import SPECIAL_TOKENS
@@ -55,6 +58,7 @@ class TextWriter(Search, Decoder):
 
     Attributes:
         vocabulary: The pieces of the texts that are written, in the order of their ids.
+        use: What texts are written for, one of `USES`; `None`: it is not said.
 
     Raises:
         ValueError: As `Search`; or there are more beams than pieces.
@@ -63,6 +67,7 @@ class TextWriter(Search, Decoder):
     in_network: ClassVar = tuple(of.name for of in fields(Search) if of.name != "num_answers")
 
     vocabulary: tuple[str, ...] = field(kw_only=True)
+    use: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +76,15 @@ class TextWriter(Search, Decoder):
             raise ValueError(
                 f"`num_beams` must be at most {most}, the number of word pieces that texts are "
                 f"written in, but is {self.num_beams}."
+            )
+
+    def check_use(self, verb: str, use: str) -> None:
+        """Refuses a verb of another use."""
+        if self.use != use:
+            whose = "has none" if self.use is None else f"has {self.use!r}"
+            raise ValueError(
+                f"`{verb}` is for models with `use={use!r}`, but this one {whose}; `generate` "
+                "writes texts with any."
             )
 
     def answers(
@@ -125,3 +139,62 @@ def _as_written(text: str) -> str:
     for pattern, replacement in _SPACING:
         text = re.sub(pattern, replacement, text, flags=re.ASCII)
     return text.strip()
+
+
+class WritesTexts:
+    """Methods of a task that writes texts, which its exports have too."""
+
+    decoder: Any
+    answer_texts: Any
+
+    def generate(self, texts: Any, batch_size: int | None = None, **search: Any) -> Any:
+        """Writes texts.
+
+            task.generate("Ein Mann fährt Rad.").generated_text
+            task.generate(texts, num_beams=5, num_answers=3, no_repeat_ngram=3)
+            task.generate(texts, top_p=0.9, temperature=0.8, seed=7)  # drawn, not searched
+
+        Args:
+            texts: A string, or a list of strings; what a row has no room for is cut.
+            batch_size: Texts in a batch.  `None`: as many as have 1,024 tokens.
+            **search: Fields of `Search` that this call has otherwise than the task.  An export has
+                them fixed, `num_answers` apart.
+
+        Returns:
+            A `GeneratedText` for a string, a list of them for several, in their order; with
+            `num_answers` above 1 a list of so many at most, the best first, in place of each.
+
+        Raises:
+            TypeError: A text is not a string, or there is no such field.
+            ValueError: A field is out of its range.
+        """
+        search = {name: value for name, value in search.items() if value is not None}
+        return self.answer_texts(texts, batch_size, **search)
+
+    def translate(self, texts: Any, batch_size: int | None = None, **search: Any) -> Any:
+        """`generate` of a model whose `use` is translation; else a `ValueError`."""
+        self.decoder.check_use("translate", "translation")
+        return self.generate(texts, batch_size, **search)
+
+    def summarize(self, texts: Any, batch_size: int | None = None, **search: Any) -> Any:
+        """`generate` of a model whose `use` is summarization; else a `ValueError`."""
+        self.decoder.check_use("summarize", "summarization")
+        return self.generate(texts, batch_size, **search)
+
+    def score(self, answers: Sequence[Any], records: Sequence[TextPair]) -> dict[str, float]:
+        """BLEU, chrF and ROUGE-L, see `generation_scores`."""
+        texts = [answer.generated_text for answer in answers]
+        return generation_scores(texts, [record.target for record in records])
+
+    def report(self, answers: Sequence[Any], records: Sequence[TextPair]) -> Report:
+        """What the figures are of."""
+        return Report(AVERAGES)
+
+    @classmethod
+    def gold_of(cls, record: TextPair) -> str:
+        """What people wrote."""
+        return record.target
+
+    def is_right(self, answer: GeneratedText, record: TextPair) -> bool:
+        """Whether it is that, spaces aside."""
+        return answer.generated_text.split() == record.target.split()

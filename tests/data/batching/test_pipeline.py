@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from spanbert_tf.data.batching.bucketing import measure_padding
-from spanbert_tf.data.batching.pipeline import BucketedBatches, bucketed_batches
+from spanbert_tf.data.batching.pipeline import FEW_BATCHES, BucketedBatches, bucketed_batches
 from spanbert_tf.data.batching.texts import tokenize_texts
 
 
@@ -154,6 +154,19 @@ def test_predictions_go_back_to_the_rows(mode):
     assert batches.in_row_order(outputs).tolist() == expected
     with pytest.raises(ValueError, match="neither `seed` nor"):
         build(seed=1, **mode).in_row_order(outputs)
+
+
+@pytest.mark.parametrize("batch_size", [50, 16])  # Few batches, and many.
+def test_the_first_epoch_is_that_of_the_data_set(batch_size):
+    (first, expected) = (build(seed=3, batch_size=batch_size) for _ in range(2))
+    assert (len(first.plan()) > FEW_BATCHES) == (batch_size == 16)
+    given = [*first.first_epoch()]
+    assert isinstance(first.first_epoch(), tf.data.Dataset) == (batch_size == 16)
+    for (features, labels), (of_set, labels_of_set) in zip(given, expected.dataset(), strict=True):
+        np.testing.assert_array_equal(labels, labels_of_set)
+        assert features.keys() == of_set.keys()
+        for name in features:
+            np.testing.assert_array_equal(features[name], of_set[name])
 
 
 def test_one_row_and_an_empty_string():

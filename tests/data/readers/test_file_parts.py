@@ -73,7 +73,8 @@ def test_errors_name_the_lines_of_the_file(tmp_path):
         ("a.txt", b"a\nb\xff\n", r"a\.txt, line 2: not UTF-8"),
         ("a.txt", b"a\nb\n\0\n", r"a\.txt, line 3: a NUL byte"),
         ("a.txt", b"a\n" + b"b" * 99, r"a\.txt, line 2: more than 50 bytes"),
-        ("a.txt.gz", gzip.compress(b"a\n" * 9999)[:30], r"cannot be read after line \d+: Compr"),
+        # Without a time of its own the packed text, and so the test's name, changes each second.
+        ("a.txt.gz", gzip.compress(b"a\n" * 9999, mtime=0)[:30], r"cannot be read .* Compr"),
         ("a.txt.gz", b"no such format", "cannot be read after line 0: Not a gzipped file"),
         ("b.txt", None, r"b\.txt: there is no such file"),
     ],
