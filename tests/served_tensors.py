@@ -4,13 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
-SIDE = Path(__file__).parent / "export" / "c_api_side.py"
-PROCESSES = 30  # at most
 NOT_THERE = {"tensorflow", "tensorflow_text", "keras", "spanbert_tf"}
 
 
@@ -33,29 +30,18 @@ class CApi:
 
     This is how TensorFlow Serving loads and runs them.  A task's tests ask their export so as well,
     as it is there; see `export/test_c_api.py`.
-
-    The wheel of tensorflow-text has a copy of protobuf beside TensorFlow's.  They hash names by
-    seeds of their own, so that its operations find one attribute of several by chance, anew in each
-    process, and else end it.  TensorFlow Serving has one copy for all; here another process is
-    started.
     """
 
     def __init__(self) -> None:
-        self._errors = TemporaryFile()  # noqa: SIM115 - `close` closes it.
-        self._start()
-
-    def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(SIDE)],
+            [sys.executable, str(Path(__file__).parent / "export" / "c_api_side.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
             encoding="utf-8",
         )
 
     def close(self) -> None:
         self._process.communicate()
-        self._errors.close()
 
     def __call__(
         self, folder: Path, signature: str = "serving_default", **columns: list[str]
@@ -65,25 +51,27 @@ class CApi:
         Raises:
             RuntimeError: TensorFlow cannot load the SavedModel, or not answer.
         """
-        request = {"folder": str(folder), "signature": signature, "inputs": columns}
-        for _ in range(PROCESSES):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-            if line:
-                break
-            self._process.communicate()
-            self._errors.seek(0)
-            errors = self._errors.read()
-            self._errors.truncate(0)
-            self._start()
-            assert b"key not found: get_offsets" in errors, errors.decode()
-        assert line, f"{PROCESSES} processes found no attribute"
+        # Which tensors a signature is about stands in the SavedModel; only this is read here.
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        wanted = model.meta_graphs[0].signature_def[signature]
+        assert wanted.inputs.keys() == columns.keys()
+        names = {name: info.name for name, info in wanted.outputs.items()}
+        request = {
+            "folder": str(folder),
+            "feeds": {wanted.inputs[name].name: texts for name, texts in columns.items()},
+            "fetches": list(names.values()),
+        }
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the process ended with status {self._process.wait()}"
         reply = json.loads(line)
-        assert NOT_THERE.isdisjoint(reply["packages"])
+        assert NOT_THERE.isdisjoint(reply["modules"])
         if "error" in reply:
             raise RuntimeError(reply["error"])
-        return {name: _array(**of) for name, of in reply["outputs"].items()}
+        return {output: _array(**reply["outputs"][name]) for output, name in names.items()}
 
 
 def _array(dtype: str, shape: list[int], values: list[Any]) -> np.ndarray:
