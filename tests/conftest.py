@@ -15,6 +15,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # A process for each core, so a thread 
 import hypothesis
 import pytest
 
+from tests.served_tensors import CApi
+
 # How long an example takes depends on the machine and says nothing.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -48,3 +50,11 @@ def shared_data() -> Path:
     if not (folder / "vocab").is_dir():
         pytest.skip(f"no data sets at {folder}; set SPANBERT_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def c_api() -> Iterator[CApi]:
+    """Asks SavedModels without Python's TensorFlow; one process, as the library loads slowly."""
+    api = CApi()
+    yield api
+    api.close()

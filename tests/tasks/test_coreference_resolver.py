@@ -29,7 +29,7 @@ from spanbert_tf.tasks.decoders.clustering import best_thresholds, figures_of
 from spanbert_tf.tasks.decoders.coreference import Candidates, ClusterDecoder, FoundMention
 from spanbert_tf.tasks.decoders.resolved_text import ResolvedText
 from tests.layer_checks import randomize
-from tests.served_tensors import assert_same_tensors
+from tests.served_tensors import CApi, assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{x}" for x in LETTERS)]
@@ -501,7 +501,9 @@ def test_colours_nest_and_escape():
 
 
 @pytest.mark.slow
-def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_path: Path):
+def test_exports_resolve_the_same(
+    resolver: SpanBertCoreferenceResolver, tmp_path: Path, c_api: CApi
+):
     expected = resolver.resolve(TEXTS)
     export_task(resolver, tmp_path / "1")
     export_litert(resolver, tmp_path / "lite")
@@ -538,6 +540,7 @@ def test_exports_resolve_the_same(resolver: SpanBertCoreferenceResolver, tmp_pat
     outputs = served(text=tf.constant(TEXTS))
     for of_format in tensors:
         assert_same_tensors(of_format, outputs)
+    assert_same_tensors(c_api(tmp_path / "1", text=TEXTS), outputs, atol=1e-5)
     most = max(sum(len(cluster.mentions) for cluster in answer) for answer in expected)
     assert {name: tuple(of.shape) for name, of in outputs.items()} == dict.fromkeys(
         ("start", "end", "cluster", "score", "link"), (len(TEXTS), most)

@@ -39,6 +39,7 @@ from spanbert_tf.metrics.classification import (
 from spanbert_tf.settings import TextClassification
 from spanbert_tf.tasks.decoders.classes import ClassDecoder, LabelSet
 from tests.checkpoints.foreign_folders import write_checkpoint
+from tests.served_tensors import CApi, assert_same_tensors
 
 NAMES = ["money", "sport", "war"]
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *NAMES, "so", "it", "is", "not"]
@@ -324,7 +325,9 @@ def test_decoders_in_numpy_and_in_the_graph_are_one():
 
 
 @pytest.mark.slow
-def test_exports_answer_as_the_classifier(trained: SpanBertTextClassifier, tmp_path: Path):
+def test_exports_answer_as_the_classifier(
+    trained: SpanBertTextClassifier, tmp_path: Path, c_api: CApi
+):
     texts, _ = make_texts(12, seed=3)
     expected = trained.classify(texts)
     export_task(trained, tmp_path / "served")
@@ -339,6 +342,8 @@ def test_exports_answer_as_the_classifier(trained: SpanBertTextClassifier, tmp_p
         text=tf.constant(["war is money"])
     )
     assert set(outputs) == {"labels", "probabilities"}
+    found = c_api(tmp_path / "served", text=["war is money"])
+    assert_same_tensors(found, outputs, atol=1e-5)
     labels = [name.decode() for name in outputs["labels"].numpy()[0] if name]
     assert labels == list(trained.classify("war is money").labels)
 

@@ -31,7 +31,7 @@ from spanbert_tf.tasks.question_answerer import (
 )
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
-from tests.served_tensors import assert_same_tensors
+from tests.served_tensors import CApi, assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{x}" for x in LETTERS)]
@@ -227,6 +227,7 @@ def test_exports_answer_the_same(
     tmp_path: Path,
     capsys: Any,
     monkeypatch: pytest.MonkeyPatch,
+    c_api: CApi,
 ):
     """Beside it, what the command line answers; all in one, as exports take long."""
     monkeypatch.setattr(answerer, "null_threshold", -0.5)
@@ -253,6 +254,7 @@ def test_exports_answer_the_same(
     outputs = served(question=tf.constant(QUESTIONS), context=tf.constant(CONTEXTS))
     for of_format in tensors:
         assert_same_tensors(of_format, outputs)
+    assert_same_tensors(c_api(tmp_path / "1", question=QUESTIONS, context=CONTEXTS), outputs, 1e-5)
     none = outputs.pop("no_answer_score").numpy()
     np.testing.assert_allclose(
         [of[0].score for of in expected if not of[0].answer],

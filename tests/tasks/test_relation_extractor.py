@@ -29,7 +29,7 @@ from spanbert_tf.tasks.token_classifier import (
 )
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
-from tests.served_tensors import assert_same_tensors
+from tests.served_tensors import CApi, assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"[unused{n}]" for n in range(12))]
@@ -209,7 +209,7 @@ def exports(extractor: SpanBertRelationExtractor, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.slow
-def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Path):
+def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Path, c_api: CApi):
     expected = extractor.extract(MARKED)
     text = "ada met bo in c."
     found = extractor.extract([text], exports / "ner")
@@ -230,6 +230,7 @@ def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Pa
     outputs = served(**{name: tf.constant(column) for name, column in columns.items()})
     for of_format in tensors:
         assert_same_tensors(of_format, outputs)
+    assert_same_tensors(c_api(exports / "1", **columns), outputs, atol=1e-5)
     assert [outputs[name].numpy()[0].decode() for name in ("head", "head_group", "tail")] == [
         *("b", "PER"),
         "😀",
@@ -238,6 +239,8 @@ def test_exports_find_the_same(extractor: SpanBertRelationExtractor, exports: Pa
     columns["head"] = ["4:6"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="not within its text"):
         served(**{name: tf.constant(column) for name, column in columns.items()})
+    with pytest.raises(RuntimeError, match="not within its text"):
+        c_api(exports / "1", **columns)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from spanbert_tf.tasks.seq_2_seq_lm import (
 )
 from tests.checkpoints.foreign_folders import write_checkpoint
 from tests.layer_checks import as_numpy, randomize
+from tests.served_tensors import CApi, assert_same_tensors
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = list("abcdefgh")
@@ -211,11 +212,13 @@ def test_presets_and_files_have_all_of_it(tokenizer: SpanBertTokenizer, own: boo
 
 
 @pytest.mark.slow
-def test_saved_model_answers_as_keras(writer: SpanBertSeq2SeqLM, tmp_path: Path):
+def test_saved_model_answers_as_keras(writer: SpanBertSeq2SeqLM, tmp_path: Path, c_api: CApi):
     export_task(writer, tmp_path / "1")
     served = load_task(tmp_path / "1")
     assert served.task == "text2text-generation"
     assert_same(served(TEXTS), writer.generate(TEXTS))
+    outputs = served.answer_tensors(TEXTS)
+    assert_same_tensors(c_api(tmp_path / "1", text=TEXTS), outputs, atol=1e-5)
     assert_same(served(TEXTS, num_answers=2), writer.generate(TEXTS, num_answers=2))
     with pytest.raises(ValueError, match="`num_beams` is a part of an export, here 3"):
         served(TEXTS, num_beams=4)

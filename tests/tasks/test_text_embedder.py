@@ -28,6 +28,7 @@ from spanbert_tf.models.random_state import seed_generators
 from spanbert_tf.tasks.text_embedder import EmbeddingFiles, TextEmbedding
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
+from tests.served_tensors import CApi, assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS]
@@ -282,11 +283,14 @@ def test_exports_give_the_same_vectors(embedder: SpanBertTextEmbedder, exports: 
 
 
 @pytest.mark.slow
-def test_served_vectors_and_keras_hubs_classes(embedder: SpanBertTextEmbedder, exports: Path):
+def test_served_vectors_and_keras_hubs_classes(
+    embedder: SpanBertTextEmbedder, exports: Path, c_api: CApi
+):
     served = tf.saved_model.load(str(exports / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(TEXTS))
     expected = embedder.encode_text(TEXTS)
     np.testing.assert_allclose(outputs["vectors"], expected, atol=1e-5)
+    assert_same_tensors(c_api(exports / "1", text=TEXTS), outputs, atol=1e-5)
     found = keras_hub.models.TextEmbedder.from_preset(str(exports / "preset"))
     assert isinstance(found, SpanBertTextEmbedder)
     assert found.get_config().keys() == embedder.get_config().keys()

@@ -26,6 +26,7 @@ from spanbert_tf.tasks.token_classifier import (
 )
 from spanbert_tf.training import finetune
 from tests.layer_checks import randomize
+from tests.served_tensors import CApi, assert_same_tensors
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{x}" for x in LETTERS)]
@@ -111,7 +112,7 @@ def test_tags_keep_their_rules(classifier: SpanBertTokenClassifier):
 
 
 @pytest.mark.slow
-def test_exports_find_the_same(classifier: SpanBertTokenClassifier, tmp_path: Path):
+def test_exports_find_the_same(classifier: SpanBertTokenClassifier, tmp_path: Path, c_api: CApi):
     expected = classifier.find_entities(TEXTS)
     export_task(classifier, tmp_path / "1")
     export_litert(classifier, tmp_path / "lite")
@@ -124,6 +125,7 @@ def test_exports_find_the_same(classifier: SpanBertTokenClassifier, tmp_path: Pa
         assert_same([task(TEXTS[0])], expected[:1])
     served = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(TEXTS))
+    assert_same_tensors(c_api(tmp_path / "1", text=TEXTS), outputs, atol=1e-5)
     counts = [len(answer) for answer in expected]
     assert outputs["start"].shape == (len(TEXTS), max(counts))
     assert (outputs["start"].numpy() >= 0).sum(axis=1).tolist() == counts
