@@ -27,6 +27,7 @@ from spanbert_tf import (
     SpanBertBackbone,
     SpanBertCoreferenceResolver,
     SpanBertPretrainer,
+    SpanBertQuestionAnswerer,
     SpanBertRelationExtractor,
     SpanBertTextClassifier,
     SpanBertTokenClassifier,
@@ -241,9 +242,10 @@ def write_ready_models(
         ("sentiment_en", SpanBertTextClassifier, {"class_names": ["negative", "positive"]}),
         ("intents_banking_en", SpanBertTextClassifier, {"class_names": ["balance", "card"]}),
         ("relations_en", SpanBertRelationExtractor, {"class_names": ["Other", "Cause-Effect"]}),
+        ("questions_en", SpanBertQuestionAnswerer, {}),
         ("coreference_en", SpanBertCoreferenceResolver, {}),
     ):
-        length = 32 if of is not SpanBertRelationExtractor else 128
+        length = 128 if of in (SpanBertQuestionAnswerer, SpanBertRelationExtractor) else 32
         config = backbone.get_config()
         if of is SpanBertCoreferenceResolver:  # It reads a text as a whole.
             length, config = 4096, {**config, "attention": "bucketed", "long_positions": "restart"}

@@ -24,9 +24,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_some():
-    assert [
-        *("coreference_en", "entities_en", "intents_banking_en", "relations_en", "sentiment_en")
-    ] == NAMES
+    assert NAMES == [
+        *("coreference_en", "entities_en", "intents_banking_en"),
+        *("questions_en", "relations_en", "sentiment_en"),
+    ]
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
 
 
@@ -99,6 +100,11 @@ def test_they_answer_well():
     relations = load_task("relations_en", encoder=encoder)
     (relation,) = relations("The <e1>flood</e1> was caused by heavy <e2>rain</e2>.")
     assert relation.label == "Cause-Effect(e2,e1)"
+    questions = load_task("questions_en", encoder=encoder)
+    context = "The bridge was built in 1932 by a Danish engineer, and it is 503 metres long."
+    asked = ["When was the bridge built?", "How long is the bridge?"]
+    answers = questions(asked, [context] * len(asked))
+    assert [answer.answer for answer in answers] == ["1932", "503 metres"]
     coreference = load_task("coreference_en", encoder=encoder)
     text = coreference("Ann told her brother that she had won, and he believed her.")
     clusters = [{mention.text for mention in cluster.mentions} for cluster in text]
