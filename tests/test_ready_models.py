@@ -24,10 +24,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_there_are_some():
-    assert NAMES == [
+    assert [
         *("coreference_en", "entities_en", "intents_banking_en"),
         *("questions_en", "relations_en", "sentiment_en"),
-    ]
+    ] == NAMES
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
 
 
