@@ -14,13 +14,13 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from spanbert_tf import load_tokenizer
 from spanbert_tf.data.batching.target_texts import too_long
-from spanbert_tf.data.corpus.documents import corpus_files, read_documents
-from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.data.corpus.documents import corpus_files, whole_documents
 from spanbert_tf.handles import default_encoder
 from spanbert_tf.metrics.generation import generation_scores
 
@@ -81,20 +81,7 @@ def part_of(lead: str) -> str:
     return PARTS[number % len(PARTS)]
 
 
-def read_articles(files: Sequence[Path]) -> Iterator[list[str]]:
-    """Paragraphs of each article."""
-    for file in files:
-        article: list[str] = []
-        for begins, line in read_documents(file, CorpusSettings()):
-            if begins and article:
-                yield article
-                article = []
-            article.append(line.decode().strip())
-        if article:
-            yield article
-
-
-def make_pairs(articles: Iterator[list[str]], most_words: int) -> tuple[list[Pair], Counter[str]]:
+def make_pairs(articles: Iterable[list[str]], most_words: int) -> tuple[list[Pair], Counter[str]]:
     """Pairs of different leads, and how many articles were left out for which reason."""
     pairs: dict[str, str] = {}
     left_out: Counter[str] = Counter()
@@ -124,8 +111,8 @@ def main() -> int:
     parser.add_argument("--target-length", type=int, default=64, help="finetune's (64)")
     arguments = parser.parse_args()
 
-    files = corpus_files(arguments.articles)
-    pairs, left_out = make_pairs(read_articles(files), arguments.most_words)
+    articles = chain.from_iterable(map(whole_documents, corpus_files(arguments.articles)))
+    pairs, left_out = make_pairs(articles, arguments.most_words)
     most = arguments.target_length - 1
     tokenizer = load_tokenizer(default_encoder())
     long = set(too_long([lead for _, lead in pairs], tokenizer, most).tolist())

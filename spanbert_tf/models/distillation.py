@@ -7,8 +7,8 @@ al., 2019).  Beside labels it learns how probable its teacher holds each class (
 Letters: b batch, s sequence, H hidden, c classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from keras import ops
@@ -16,6 +16,7 @@ from keras import ops
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.features import PADDING_MASK
 from spanbert_tf.models.encoder_task import check_fit
+from spanbert_tf.models.recorded_calls import recorded_calls
 from spanbert_tf.models.warm_start import evenly_chosen
 
 
@@ -164,29 +165,9 @@ def taught(student: Any, teacher: Any, temperature: float) -> Iterator[None]:
             student.train_function = None  # and those to come have none.
 
 
-@contextmanager
-def _recorded_states(backbone: SpanBertBackbone) -> Iterator[list[Any]]:
-    """Lists what each layer of an encoder gave when it was called last, in whatever graph."""
-    states: list[Any] = []
-    layers = backbone.transformer_layers
-
-    def recording(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            if layer is layers[0]:
-                states.clear()
-            states.append(call(*args, **kwargs))
-            return states[-1]
-
-        return recorded
-
-    # Heads reach their encoder's layers in ways of their own, but all of them call the layers.
-    for layer in layers:
-        layer.__dict__["call"] = recording(layer, layer.call)
-    try:
-        yield states
-    finally:
-        for layer in layers:
-            del layer.__dict__["call"]
+def _recorded_states(backbone: SpanBertBackbone) -> AbstractContextManager[list[Any]]:
+    """Lists what each layer of an encoder gave when it was called last."""
+    return recorded_calls(backbone.transformer_layers, lambda _, states: states)
 
 
 def _reading_of(tokenizer: Any) -> tuple[list[str], bool, Any]:

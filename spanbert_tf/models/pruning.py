@@ -3,8 +3,6 @@
 Letters: b batch, s sequence, H hidden, I intermediate, L layers, k neurons that are kept.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -15,6 +13,7 @@ from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.layers.kernels.onednn import portable_graphs
 from spanbert_tf.models.graphs import Graphs
 from spanbert_tf.models.lora import merge_lora, with_backbone
+from spanbert_tf.models.recorded_calls import recorded_calls
 from spanbert_tf.models.text_batches import text_columns
 
 
@@ -80,8 +79,11 @@ def neuron_importance(task: Any, x: Any, y: Any, batch_size: int | None = None) 
     if columns is None or not columns[0]:
         raise ValueError("expected texts in memory as `x`, one at least")
 
+    products = [layer.output_dense for layer in task.backbone.transformer_layers]
+
     def of_batch(x: Any, y: Any) -> Any:
-        with portable_graphs(), _recorded_neurons(task.backbone) as neurons:
+        # What each product that leads out of a feed-forward network is given: `[b * s, I]`.
+        with portable_graphs(), recorded_calls(products, lambda given, _: given) as neurons:
             with tf.GradientTape() as tape:
                 outputs = task(x, training=False)
                 loss = task.compute_loss(x, y, outputs, None, training=False)
@@ -122,25 +124,3 @@ def with_neurons(backbone: SpanBertBackbone, kept: np.ndarray) -> SpanBertBackbo
     for weight in smaller.weights:
         weight.assign(values[weight.path])
     return smaller
-
-
-@contextmanager
-def _recorded_neurons(backbone: SpanBertBackbone) -> Iterator[list[Any]]:
-    """Lists what the neurons of each layer give, `[b * s, I]`, as the layers are called."""
-    neurons: list[Any] = []
-    products = [layer.output_dense for layer in backbone.transformer_layers]
-
-    def recording(call: Callable[..., Any]) -> Callable[..., Any]:
-        def recorded(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            neurons.append(inputs)
-            return call(inputs, *args, **kwargs)
-
-        return recorded
-
-    for product in products:
-        product.__dict__["call"] = recording(product.call)
-    try:
-        yield neurons
-    finally:
-        for product in products:
-            del product.__dict__["call"]

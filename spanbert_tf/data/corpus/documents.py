@@ -156,6 +156,28 @@ def read_documents(path: Path, settings: CorpusSettings) -> Iterator[tuple[bool,
     yield from lines(path, settings)
 
 
+def whole_documents(path: Path) -> Iterator[list[str]]:
+    """Reads a file document by document.
+
+    Args:
+        path: The file; its name says how it is read.
+
+    Yields:
+        A document's lines, without white space around them.
+
+    Raises:
+        DataError: As `read_documents`.
+    """
+    lines: list[str] = []
+    for begins, line in read_documents(path, CorpusSettings()):
+        if begins and lines:
+            yield lines
+            lines = []
+        lines.append(line.decode().strip())
+    if lines:
+        yield lines
+
+
 def _has_suffix(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 

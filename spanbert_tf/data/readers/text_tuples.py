@@ -2,16 +2,14 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spanbert_tf.atomic_files import user_path
-from spanbert_tf.data.corpus.documents import corpus_files, read_documents
-from spanbert_tf.data.corpus.settings import CorpusSettings
+from spanbert_tf.data.corpus.documents import corpus_files, whole_documents
 from spanbert_tf.data.readers.lines import DataError, quote, read_lines, suffix_of
 from spanbert_tf.data.readers.tables import (
     PAIR_COLUMNS,
@@ -174,7 +172,8 @@ def read_span_pairs(
     """
     pairs = []
     for file in corpus_files([path]):
-        for number, text in enumerate(_documents(file), start=1):
+        for number, lines in enumerate(whole_documents(file), start=1):
+            text = " ".join(lines)
             generator = np.random.default_rng([seed, number, len(text)])
             for _ in range(max(len(text) // (2 * most_characters), 1)):
                 texts = draw_spans(text, most_characters, generator)
@@ -215,17 +214,6 @@ def _whole_words(text: str, begin: int, end: int) -> str:
         if end < len(text) and not (text[end].isspace() or part[-1].isspace()):
             words = words[:-1]
     return " ".join(words)
-
-
-def _documents(file: Path) -> Iterator[str]:
-    lines: list[str] = []
-    for begins, line in read_documents(file, CorpusSettings()):
-        if begins and lines:
-            yield " ".join(lines)
-            lines = []
-        lines.append(line.decode().strip())
-    if lines:
-        yield " ".join(lines)
 
 
 def check_learnable(records: Sequence[TextTuple]) -> None:
