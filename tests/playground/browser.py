@@ -21,6 +21,7 @@ FLAGS = (
     *("--no-first-run", "--disable-background-networking", "--window-size=1100,900"),
 )
 SECONDS = 30  # for an answer
+SECONDS_OF_A_TRY = 10
 
 
 def find_chromium() -> str:
@@ -101,11 +102,16 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait_for(self, script: str) -> Any:
-        """Waits for an expression to be true."""
-        end = time.monotonic() + SECONDS
+    def wait_for(self, script: str, seconds: float = SECONDS) -> Any:
+        """Waits for an expression to be true.
+
+        Raises:
+            TimeoutError: It is still false.
+        """
+        end = time.monotonic() + seconds
         while not (value := self.evaluate(script)):
-            assert time.monotonic() < end, f"still false: {script}\n{self.text()[-2000:]}"
+            if time.monotonic() > end:
+                raise TimeoutError(f"still false: {script}\n{self.text()[-2000:]}")
             time.sleep(0.1)
         return value
 
@@ -117,20 +123,38 @@ class Browser:
         """Clicks on the first element that can be seen and, if given, has just this text."""
         quoted = json.dumps(text)
         found = f"{seen(selector)}.find(of => [of.innerText.trim(), ''].includes({quoted}))"
-        self.wait_for(f"!!({found})")
-        self.evaluate(f"({found}).scrollIntoView({{block: 'center'}})")
-        box = self.evaluate(
-            f"(of => ({{x: of.x + of.width / 2, y: of.y + of.height / 2}}))"
-            f"(({found}).getBoundingClientRect())"
-        )
+        # In one expression: a page that is still being made may replace the element in between.
+        box = self.wait_for(f"""(of => {{
+            if (!of) return null
+            of.scrollIntoView({{block: 'center'}})
+            const box = of.getBoundingClientRect()
+            return {{x: box.x + box.width / 2, y: box.y + box.height / 2}}
+        }})({found})""")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **box)
 
     def write(self, selector: str, text: str) -> None:
         """Clicks on a box and types, in place of what it has."""
         self.click(selector)
-        self.evaluate("document.activeElement.select()")
+        selected = f"(of => !!of?.matches({json.dumps(selector)}) && (of.select(), true))"
+        self.wait_for(f"{selected}(document.activeElement)", SECONDS_OF_A_TRY)
         self.call("Input.insertText", text=text)
+
+    def ask(self, text: str, answered: str) -> None:
+        """Types a text, presses the button and waits for an expression to be true.
+
+        Three times at most: a page that is still being made may replace a box, and what was typed
+        or pressed is lost.
+        """
+        for tries_left in (2, 1, 0):
+            try:
+                self.write("textarea", text)
+                self.click("button.primary")
+                self.wait_for(answered, SECONDS if tries_left == 0 else SECONDS_OF_A_TRY)
+                return
+            except TimeoutError:
+                if tries_left == 0:
+                    raise
 
     def screenshot(self, path: Path) -> None:
         """Writes a PNG."""
