@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _support import machine
 
 # Figure and seconds of a training, of a learning rate and a seed.
 Train = Callable[[float, int], tuple[float, float]]
@@ -43,9 +44,10 @@ class Runs:
         self._path = path
         self._known: dict[str, Any] = {}
         if path is not None and path.exists():
-            lines = map(json.loads, path.read_text("utf-8").splitlines())
+            lines = [*map(json.loads, path.read_text("utf-8").splitlines())]
             self._known = {line["run"]: line["result"] for line in lines}
-            print(f"{len(self._known)} trainings are of an earlier start, see {path}", flush=True)
+            places = "; ".join(sorted({line["machine"] for line in lines}))
+            print(f"{len(self._known)} trainings are of an earlier start, on {places}", flush=True)
 
     def __call__(self, run: str, train: Callable[[], Any]) -> Any:
         """Trains, unless an earlier start has.
@@ -59,7 +61,8 @@ class Runs:
             if self._path is not None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"run": run, "result": self._known[run]}) + "\n")
+                    line = {"run": run, "result": self._known[run], "machine": machine()}
+                    file.write(json.dumps(line) + "\n")
         return self._known[run]
 
 

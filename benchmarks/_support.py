@@ -47,8 +47,9 @@ def machine(*packages: str) -> str:
         # Virtual machines hide the name, and generations differ twofold in speed.
         numbers = " ".join(f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts)
         model = f"{facts.get('model name', model)} ({numbers})" if numbers else model
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    versions = [f"{package} {version(package)}" for package in packages]
+    cores, python = f"{os.cpu_count()} cores", f"Python {platform.python_version()}"
+    return ", ".join([model, cores, python, *versions])
 
 
 def peak_megabytes() -> float:

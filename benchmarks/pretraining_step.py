@@ -165,7 +165,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     transformers.utils.logging.set_verbosity_error()
     print(machine("tensorflow", "keras", "keras-hub", "torch", "transformers"), flush=True)
     features = make_features(ROWS)

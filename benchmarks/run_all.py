@@ -6,8 +6,9 @@ Each script's output is kept in benchmarks/records/ as soon as it ends, and the 
 anew from all that is there: what ran is not lost if a later script fails, and `--only` takes some
 figures again without the others.  `--quick` gives an idea of speed and padding in under five
 minutes, in runs/benchmarks/RESULTS.md; pretraining, accuracies, tokenizers, imports and plots are
-left out.  `--resume` keeps what each training of a comparison gave in runs/benchmarks/NAME.jsonl
-until the comparison is whole, so that it can be stopped and gone on with.
+left out.  `--resume` keeps what each training of a comparison gave in
+benchmarks/records/NAME.jsonl until the comparison is whole, so that it can be stopped and gone on
+with, by a clone too once that file is committed.
 
 Exits with 1 if a script failed; missed goals are results.
 """
@@ -231,7 +232,7 @@ def main() -> int:
     for benchmark in BENCHMARKS:
         if benchmark.name not in arguments.only or (mode == QUICK and benchmark.quick is None):
             continue
-        kept = ROOT / "runs" / "benchmarks" / f"{benchmark.name}.jsonl"
+        kept = folder / f"{benchmark.name}.jsonl"
         resumes = arguments.resume and benchmark.resumes
         record = run(benchmark, mode, kept if resumes else None)
         write(folder / f"{benchmark.name}.json", json.dumps(asdict(record), indent=2))

@@ -143,6 +143,11 @@ def finetune(
     settings = settings_of(of, settings)
     if adapter is not None and settings.lora_rank is None:
         raise ValueError("`adapter` needs `settings.lora_rank`: without it all weights are trained")
+    if settings.lora_rank is not None and settings.layers is not None:
+        raise ValueError(
+            "`layers` and `lora_rank` cannot be given together: an adapter belongs to the whole "
+            "encoder."
+        )
     teacher = Teacher(of, settings)
     train, validation, test = map(teacher.records, (train, validation, test))
     answered = teacher.answered(unlabelled)

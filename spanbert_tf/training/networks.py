@@ -43,14 +43,8 @@ def make_network(
         `None`.
 
     Raises:
-        ValueError: The encoder has not so many `settings.layers`, or an adapter is to have some
-            alone; or see `load_backbone`.
+        ValueError: The encoder has not so many `settings.layers`; or see `load_backbone`.
     """
-    if settings.lora_rank is not None and settings.layers is not None:
-        raise ValueError(
-            "`layers` and `lora_rank` cannot be given together: an adapter belongs to the whole "
-            "encoder."
-        )
     keras.utils.set_random_seed(settings.seed)
     backbone, tokenizer = load_backbone(encoder, settings.dtype)
     identity = None

@@ -243,7 +243,10 @@ def test_the_command_line_makes_a_student_like_other_models(
         (lambda of: with_teacher(of, "sets"), "`is_multi_label` must be .* True, but is False"),
         (lambda of: with_teacher(of, "pieces"), "the tokenizers of these two "),
         (lambda of: replace(SETTINGS, layers=4), "`layers` must be 3 at most, .* but is 4"),
-        (lambda of: replace(SETTINGS, lora_rank=2), "`layers` and `lora_rank` cannot be given tog"),
+        (
+            lambda of: with_teacher(of, "nothing", lora_rank=2),  # Before the teacher is asked.
+            "`layers` and `lora_rank` cannot be given together",
+        ),
     ],
 )
 def test_what_cannot_teach_is_refused(
