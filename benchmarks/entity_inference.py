@@ -3,10 +3,10 @@
     python benchmarks/entity_inference.py [--rounds 5] [--texts 300]
 
 A token classifier is fine-tuned for three epochs on WNUT-17, exported as a SavedModel and for
-LiteRT, and written as a Hugging Face checkpoint, which transformers' token-classification pipeline
-loads in a process of its own: float32, all cores, at the best of three batch sizes.  The texts are
-sentences of WNUT's dev part.  What both find is compared too; ours never lets an entity begin with
-an I- tag.
+LiteRT, also with weights of int8, and written as a Hugging Face checkpoint, which transformers'
+token-classification pipeline loads in a process of its own: float32, all cores, at the best of
+three batch sizes.  The texts are sentences of WNUT's dev part.  What both find is compared too; ours
+never lets an entity begin with an I- tag.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from spanbert_tf.handles import default_encoder
 from spanbert_tf.tasks.token_classifier import SpanBertTokenClassifier, TokenClassification
 from spanbert_tf.training import finetune
 
-SERVED, LITERT, PIPELINE = "spanbert_tf, SavedModel", "spanbert_tf, LiteRT", "transformers pipeline"
+SERVED, LITERT = "spanbert_tf, SavedModel", "spanbert_tf, LiteRT"
+LITERT_INT8, PIPELINE = "spanbert_tf, LiteRT int8", "transformers pipeline"
 GOAL = 3.0
 
 
@@ -78,9 +79,11 @@ def main() -> int:
         )
         spanbert_tf.export_task(run.model, folder / "served")
         spanbert_tf.export_litert(run.model, folder / "litert")
+        spanbert_tf.export_litert(run.model, folder / "int8", weights="int8")
         ours = {
             SERVED: spanbert_tf.load_task(folder / "served"),
             LITERT: spanbert_tf.load_task(folder / "litert"),
+            LITERT_INT8: spanbert_tf.load_task(folder / "int8"),
         }
         sides = {name: (lambda side=side: side(texts)) for name, side in ours.items()}
         found = {name: entities_of(side(texts)) for name, side in ours.items()}
