@@ -5,8 +5,8 @@
 A token classifier is fine-tuned for three epochs on WNUT-17, exported as a SavedModel and for
 LiteRT, also with weights of int8, and written as a Hugging Face checkpoint, which transformers'
 token-classification pipeline loads in a process of its own: float32, all cores, at the best of
-three batch sizes.  The texts are sentences of WNUT's dev part.  What both find is compared too; ours
-never lets an entity begin with an I- tag.
+three batch sizes.  The texts are sentences of WNUT's dev part.  What both find is compared too;
+ours never lets an entity begin with an I- tag.
 """
 
 import argparse
