@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from spanbert_tf.layers.kernels.gathering import take_positions, take_values
+from spanbert_tf.layers.kernels.open_rows import repeat_while_open
 from spanbert_tf.layers.next_pieces import (
     NEVER,
     Search,
@@ -24,13 +25,15 @@ from spanbert_tf.layers.next_pieces import (
 
 PAST = -1  # In the place of a piece, after a text's end.
 
-# From the last pieces, int32 `[b, k]`, their place and caches, to logits `[b, k, V]` and caches.
-Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+# From the last pieces, int32 `[b, k]`, their place, caches and sources to logits `[b, k, V]` and
+# caches.
+Step = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
 
 
 def search_texts(
     step: Step,
     caches: Any,
+    sources: Any,
     is_empty: Any,
     keys: Any,
     search: Search,
@@ -45,6 +48,7 @@ def search_texts(
     Args:
         step: What gives the next piece's logits.
         caches: What it is called with first; tensors of `b * k` rows.
+        sources: What it is called with always; tensors of `b` rows.
         is_empty: bool `[b]`, rows whose text is empty, whatever the decoder says.
         keys: int32 `[b]`, by which texts of rows are drawn differently.
         search: How to search.
@@ -60,9 +64,9 @@ def search_texts(
     """
     size = len(never_ids)
 
-    def next_scores(last: Any, place: Any, caches: Any, ids: Any) -> tuple[Any, Any]:
+    def next_scores(last: Any, place: Any, caches: Any, of: Any, ids: Any) -> tuple[Any, Any]:
         """Log probabilities `[b, k, V]`, `NEVER` where a piece must not come, and caches."""
-        logits, caches = step(last, place, caches)
+        logits, caches = step(last, place, caches, of)
         scores = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         scores = ops.where(never_ids, NEVER, scores)
         if search.min_length:
@@ -73,22 +77,15 @@ def search_texts(
             scores = ops.where(repeats, NEVER, scores)
         return scores, caches
 
-    begin = (caches, is_empty, search, length, start_id, end_id)
-    if search.draws or search.num_beams == 1:
-
-        def choose(scores: Any, place: Any) -> Any:
-            return (
-                drawn_pieces(scores, place, keys, search) if search.draws else best_pieces(scores)
-            )
-
-        return _follow(next_scores, choose, *begin)
-    return _search_beams(next_scores, *begin)
+    find = _follow if search.draws or search.num_beams == 1 else _search_beams
+    places = (length, start_id, end_id)
+    return find(next_scores, caches, (sources, keys), is_empty, search, *places)
 
 
 def _follow(
     next_scores: Any,
-    choose: Any,
     caches: Any,
+    of_rows: Any,
     is_empty: Any,
     search: Search,
     length: int,
@@ -99,31 +96,29 @@ def _follow(
     k = search.num_beams
     shape = (ops.shape(is_empty)[0], k)
 
-    def goes_on(place: Any, ids: Any, total: Any, last: Any, done: Any, caches: Any) -> Any:
-        return ops.logical_and(place < length, ops.logical_not(ops.all(done)))
+    def is_open(kept: Any) -> Any:
+        _, _, done = kept
+        return ops.logical_not(ops.all(done, axis=1))
 
-    def body(place: Any, ids: Any, total: Any, last: Any, done: Any, caches: Any) -> Any:
-        scores, caches = next_scores(last, place, caches, ids)
-        piece = choose(scores, place)
+    def body(place: Any, kept: Any, state: Any) -> Any:
+        ids, total, done = kept
+        last, caches, (sources, keys) = state
+        scores, caches = next_scores(last, place, caches, sources, ids)
+        piece = drawn_pieces(scores, place, keys, search) if search.draws else best_pieces(scores)
         flat = ops.reshape(scores, (-1, ops.shape(scores)[-1]))
         own = ops.reshape(take_values(flat, ops.reshape(piece, (-1, 1))), ops.shape(piece))
         total = ops.where(done, total, total + own)
         ids = _with_piece(ids, place, ops.where(done, PAST, piece))
         done = ops.logical_or(done, piece == end_id)
-        return place + 1, ids, total, piece, done, caches
+        return (ids, total, done), (piece, caches, (sources, keys))
 
-    _, ids, total, *_ = ops.while_loop(
-        goes_on,
-        body,
-        (
-            ops.zeros((), "int32"),
-            ops.full((*shape, length), PAST, "int32"),
-            ops.zeros(shape, "float32"),
-            ops.full(shape, start_id, "int32"),
-            ops.logical_or(is_empty[:, None], ops.zeros(shape, "bool")),
-            caches,
-        ),
+    kept = (
+        ops.full((*shape, length), PAST, "int32"),
+        ops.zeros(shape, "float32"),
+        ops.logical_or(is_empty[:, None], ops.zeros(shape, "bool")),
     )
+    state = (ops.full(shape, start_id, "int32"), caches, of_rows)
+    ids, total, _ = repeat_while_open(is_open, body, kept, state, length)
     pieces = ops.sum(ops.cast(ids != PAST, "int32"), axis=-1)
     scores = _of_length(total, pieces, search)
     scores, order = ops.top_k(scores, k)
@@ -134,6 +129,7 @@ def _follow(
 def _search_beams(
     next_scores: Any,
     caches: Any,
+    of_rows: Any,
     is_empty: Any,
     search: Search,
     length: int,
@@ -156,17 +152,15 @@ def _search_beams(
     is_empty = is_empty[:, None]
     most = np.full((), length, "int32")
 
-    def is_open(alive: Any, ended: Any) -> Any:
+    def is_open(kept: Any) -> Any:
+        _, alive, _, ended = kept
         bound = _of_length(alive, most, search)
         return ops.max(bound, axis=1) > ops.min(ended, axis=1)
 
-    def goes_on(place: Any, ids: Any, alive: Any, texts: Any, ended: Any, *_: Any) -> Any:
-        return ops.logical_and(place < length, ops.any(is_open(alive, ended)))
-
-    def body(
-        place: Any, ids: Any, alive: Any, texts: Any, ended: Any, last: Any, caches: Any
-    ) -> Any:
-        scores, caches = next_scores(last, place, caches, ids)
+    def body(place: Any, kept: Any, state: Any) -> Any:
+        ids, alive, texts, ended = kept
+        last, caches, (sources, keys) = state
+        scores, caches = next_scores(last, place, caches, sources, ids)
         size = ops.shape(scores)[-1]
         totals = ops.reshape(alive[..., None] + scores, (-1, k * size))
         # Twice as many as there are beams: half of them at most end here.
@@ -186,24 +180,17 @@ def _search_beams(
         order = ops.cast(order, "int32")
         parents = take_values(parents, order)
         caches = keras.tree.map_structure(lambda cache: _reordered(cache, parents), caches)
-        return (
-            *(place + 1, take_positions(longer, order), alive, texts, ended),
-            *(take_values(pieces, order), caches),
-        )
+        kept = (take_positions(longer, order), alive, texts, ended)
+        return kept, (take_values(pieces, order), caches, (sources, keys))
 
-    _, ids, alive, texts, ended, *_ = ops.while_loop(
-        goes_on,
-        body,
-        (
-            ops.zeros((), "int32"),
-            none,
-            ops.where(is_empty, NEVER, one),
-            none,
-            ops.where(is_empty, one, never),
-            ops.full(shape, start_id, "int32"),
-            caches,
-        ),
+    kept = (
+        none,
+        ops.where(is_empty, NEVER, one),
+        none,
+        ops.where(is_empty, one, never),
     )
+    state = (ops.full(shape, start_id, "int32"), caches, of_rows)
+    ids, alive, texts, ended = repeat_while_open(is_open, body, kept, state, length)
     # What has not ended is cut; of rows that are done it is never among the best.
     scores = ops.concatenate([ended, _of_length(alive, most, search)], axis=1)
     scores, order = ops.top_k(scores, k)

@@ -102,8 +102,8 @@ def write_texts(
     bias = attention_bias(mask)
     seen = decoder.keys_and_values(states)
 
-    def step(last: Any, place: Any, caches: Any) -> Any:
-        return decoder.step(last, place, caches, seen, bias)
+    def step(last: Any, place: Any, caches: Any, source: Any) -> Any:
+        return decoder.step(last, place, caches, *source)
 
     # Of the text alone, so that the same is drawn in any batch.
     places = ops.arange(ops.shape(mask)[1], dtype="int32")
@@ -114,6 +114,7 @@ def write_texts(
         step,
         # Of two places at least: Keras warns of a softmax over one.
         decoder.caches(ops.shape(mask)[0] * search.num_beams, max(length, 2)),
+        (seen, bias),
         ops.sum(mask, axis=1) <= 2,  # [CLS] and [SEP]
         keys,
         search,

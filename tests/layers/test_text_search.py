@@ -29,17 +29,17 @@ def run(search: Search, logits: np.ndarray, empty: Any = (), length: int = LENGT
     @tf.function(input_signature=[tf.TensorSpec([None], tf.bool)])
     def graph(is_empty: tf.Tensor) -> Any:
         count, k = tf.shape(is_empty)[0], search.num_beams
-        row = tf.tile(tf.range(count)[:, None], (1, k))
 
-        def step(last: tf.Tensor, place: tf.Tensor, caches: Any) -> Any:
+        def step(last: tf.Tensor, place: tf.Tensor, caches: Any, row: tf.Tensor) -> Any:
             before = tf.reshape(caches[0], (-1, k))
+            row = tf.tile(row[:, None], (1, k))
             at = tf.stack([row, tf.fill(tf.shape(row), place), before, last], axis=-1)
             return tf.gather_nd(weights, at), [tf.reshape(last, (-1, 1))]
 
         caches = [tf.zeros((count * k, 1), tf.int32)]
         keys = tf.range(count)
         ids = {"start_id": START, "end_id": END, "never_ids": NEVER_IDS}
-        return search_texts(step, caches, is_empty, keys, search, length=length, **ids)
+        return search_texts(step, caches, keys, is_empty, keys, search, length=length, **ids)
 
     ids, scores = graph(is_empty)
     return ids.numpy(), scores.numpy()
@@ -180,7 +180,7 @@ def test_pieces_that_would_repeat():
         ({"temperature": 0.7}, [0, 1, 2, 3]),
         ({"top_k": 2}, [0, 1]),
         ({"top_p": 0.75}, [0, 1]),
-        ({"top_p": 0.6}, [0]),
+        ({"top_p": 0.59}, [0]),  # At 0.6 itself rounding decides.
         ({"top_p": 0.05}, [0]),
         ({"top_k": 3, "top_p": 0.95, "temperature": 1.5}, [0, 1, 2]),
     ],
