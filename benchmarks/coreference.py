@@ -12,12 +12,13 @@ in weights that ship too, by the rules of GUM itself or of OntoNotes (without cl
 mention); figures are those of each dev part by its genres.
 
 With `--speed`, 12 texts of 500 to 3,000 words of LitBank are resolved in one call, and then one
-after the other, here and by fastcoref's own code in a process of its own, of an environment of its
-own (`peers/fastcoref_side.py`).  Both have 6 layers x 384, a head of that width, and random weights
-by which hardly a mention is found, so joining clusters, done in Python on both sides, takes no
-part.  The time is that from strings to clusters of characters: with fastcoref it has spaCy's
-English tokenizer and the data set that `predict` makes, at the best of three sizes of a batch, and
-not the rest of a spaCy pipeline, which it would run by default, nor the loading of either side.
+after the other, here in each form of the model and by fastcoref's own code in a process of its own,
+of an environment of its own (`peers/fastcoref_side.py`).  Both have 6 layers x 384, a head of that
+width, and random weights by which hardly a mention is found, so joining clusters, done in Python on
+both sides, takes no part.  The time is that from strings to clusters of characters: with fastcoref
+it has spaCy's English tokenizer and the data set that `predict` makes, at the best of three sizes
+of a batch, and not the rest of a spaCy pipeline, which it would run by default, nor the loading of
+either side.
 """
 
 import argparse
@@ -47,13 +48,14 @@ from _support import (
     time_in_turn,
 )
 
+from spanbert_tf import export_litert, export_task, load_backbone, load_task
 from spanbert_tf.data.readers.coreference import CoreferenceText, read_coreference
 from spanbert_tf.handles import default_encoder
 from spanbert_tf.settings import CoreferenceResolution
 from spanbert_tf.training import finetune
 
 TASK = "coreference-resolution"
-OURS = "ours"
+OURS, PEER = "ours", "fastcoref"
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 100_000)
 GOALS = {"conll_f1": 0.68, "conll_f1_without_singletons": 0.62, "mentions_f1": 0.905}
 GAIN_GOAL, GENERAL_GOAL = 0.03, 0.03
@@ -186,7 +188,6 @@ def a_resolver() -> Any:
     """One of random head, whose time and memory are those of any other."""
     import keras
 
-    from spanbert_tf import load_backbone
     from spanbert_tf.backbone import SpanBertBackbone
     from spanbert_tf.tasks.coreference_resolver import (
         SpanBertCoreferenceResolver,
@@ -260,32 +261,48 @@ def compare_speed(rounds: int) -> list[Goal]:
     ends = np.cumsum(sizes)
     texts = [" ".join(words[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
     model = a_resolver()
-    sides = {
-        "in one call": lambda: model.resolve(texts),
-        "one after the other": lambda: [model.resolve(text) for text in texts],
-    }
     mentions = sum(len(cluster.mentions) for text in model.resolve(texts) for cluster in text)
     print(f"{len(texts)} texts, {ends[-1]:,} words; ours finds {mentions} mentions in them")
     python = peers_python("fastcoref", of="-fastcoref")
     goals = []
-    for name, ours in sides.items():
-        claim = f"{len(texts)} texts of 500 to 3,000 words to clusters, {name}, against fastcoref"
-        if python is None:
-            goals.append(Goal(claim, None, SPEED_GOAL))
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            vocabulary, file = Path(folder) / "vocab.txt", Path(folder) / "texts.json"
-            pieces = model.preprocessor.tokenizer.get_vocabulary()
-            vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
-            file.write_text(json.dumps(texts))
-            options = ["--one"] if name == "one after the other" else []
-            peer = Peer("fastcoref_side.py", vocabulary, file, *options, python=python)
-            seconds = time_in_turn({"ours": ours, "fastcoref": peer}, rounds, warm_ups=1)
-            peer.close()
-        print(", ".join(f"{key}: {fact}" for key, fact in peer.facts.items()))
-        rates = {side: ends[-1] / np.median(of) for side, of in seconds.items()}
-        print(", ".join(f"{name}: {side} {rate:,.0f} words/s" for side, rate in rates.items()))
-        goals.append(Goal(claim, median_ratio(seconds["fastcoref"], seconds["ours"]), SPEED_GOAL))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        export_task(model, folder / "served")
+        export_litert(model, folder / "litert")
+        forms = {
+            "Keras": model,
+            "SavedModel": load_task(folder / "served"),
+            "LiteRT": load_task(folder / "litert"),
+        }
+        ways = {
+            "in one call": lambda form: form.resolve(texts),
+            "one after the other": lambda form: [form.resolve(text) for text in texts],
+        }
+        vocabulary, file = folder / "vocab.txt", folder / "texts.json"
+        pieces = model.preprocessor.tokenizer.get_vocabulary()
+        vocabulary.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
+        file.write_text(json.dumps(texts))
+        for way, resolve in ways.items():
+            sides: dict[str, Any] = {name: partial(resolve, form) for name, form in forms.items()}
+            if python:
+                options = ["--one"] if way == "one after the other" else []
+                peer = Peer("fastcoref_side.py", vocabulary, file, *options, python=python)
+                print(", ".join(f"{key}: {fact}" for key, fact in peer.facts.items()))
+                sides[PEER] = peer
+            seconds = time_in_turn(sides, rounds, warm_ups=1)
+            if python:
+                peer.close()
+            for name, of in seconds.items():
+                print(f"{way:<22}{name:<12}{ends[-1] / np.median(of):>8,.0f} words/s", flush=True)
+            goals += [
+                Goal(
+                    f"{len(texts)} texts of 500 to 3,000 words to clusters, {way}, {name}, "
+                    "against fastcoref",
+                    median_ratio(seconds[PEER], seconds[name]) if python else None,
+                    SPEED_GOAL,
+                )
+                for name in forms
+            ]
     return goals
 
 
