@@ -26,8 +26,6 @@ SIZES = {
     "max_sequence_length": POSITIONS,
 }
 LONG = {"attention": "bucketed", "block_size": 4, "long_positions": "restart"}
-# Keras warns of a softmax over one key, which a text of one token has.
-pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis:UserWarning")
 Inputs = dict[str, np.ndarray]
 
 

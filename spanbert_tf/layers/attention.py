@@ -146,6 +146,8 @@ class AttentionHeads(keras.layers.Layer):
     def probabilities(self, scores: Any, bias: Any, training: bool | None) -> Any:
         """Scores `[b, h, p, s]` to what is taken of each value, of their dtype."""
         dtype = scores.dtype
+        if scores.shape[-1] == 1:  # Keras warns of a softmax over one.
+            return self.probability_dropout(ops.ones_like(scores), training=training)
         if training or not softmax_sums_in_float32(dtype):
             scores = ops.cast(scores, keras.backend.result_type(dtype, "float32"))
         probabilities = ops.softmax(scores + finite_bias(bias, scores.dtype), axis=-1)

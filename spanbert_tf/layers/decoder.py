@@ -29,8 +29,8 @@ class CachedSelfAttention(MultiHeadSelfAttention):
     """
 
     def cache(self, rows: Any, places: int) -> KeysAndValues:
-        """An empty cache of so many rows n and places m."""
-        shape = (rows, self.num_heads, places, self.head_dim)
+        """An empty cache of so many rows n, and up to so many places m."""
+        shape = (rows, self.num_heads, 0 if _caches_grow() else places, self.head_dim)
         return ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)
 
     def step(self, x: Any, place: Any, cache: KeysAndValues) -> tuple[Any, KeysAndValues]:
@@ -48,14 +48,25 @@ class CachedSelfAttention(MultiHeadSelfAttention):
         qkv = self.qkv_dense(ops.reshape(x, (-1, self.hidden_dim)))
         query, key, value = self.split_heads(qkv, (ops.shape(qkv)[0], 1), 3)
         keys, values = (_written(*each, place) for each in zip(cache, (key, value), strict=True))
-        is_seen = ops.arange(keys.shape[2], dtype="int32") <= ops.cast(place, "int32")
+        is_seen = ops.arange(ops.shape(keys)[2], dtype="int32") <= ops.cast(place, "int32")
         mixed = self.attend(query, keys, values, seen_bias(is_seen)[None, None, None], False)
         mixed = self.output_dense(ops.reshape(mixed, (-1, self.hidden_dim)))
         return ops.reshape(mixed, shape), (keys, values)
 
 
+def _caches_grow() -> bool:
+    """Whether caches begin without a place and grow with each step: where shapes may change.
+
+    Texts are mostly far shorter than they may be, so most of a cache of all places would be read,
+    and moved with its beams, for nothing.
+    """
+    return keras.backend.backend() == "tensorflow"
+
+
 def _written(cache: Any, new: Any, place: Any) -> Any:
-    """A cache `[n, h, m, d]` with `[n, h, 1, d]` at one place."""
+    """A cache `[n, h, m, d]` with `[n, h, 1, d]` at one place, the next one if it grows."""
+    if _caches_grow():
+        return ops.concatenate([cache, new], axis=2)
     shape = ops.shape(cache)
     _, _, places, width = shape
     # As rows of one long list: no part of it but these is touched.

@@ -112,8 +112,7 @@ def write_texts(
         keys = ops.bitwise_xor(keys, ops.cast(number, "int32") * HASH)
     return search_texts(
         step,
-        # Of two places at least: Keras warns of a softmax over one.
-        decoder.caches(ops.shape(mask)[0] * search.num_beams, max(length, 2)),
+        decoder.caches(ops.shape(mask)[0] * search.num_beams, length),
         (seen, bias),
         ops.sum(mask, axis=1) <= 2,  # [CLS] and [SEP]
         keys,

@@ -21,8 +21,6 @@ from tests.layer_checks import as_numpy, check_layer, randomize
 # Letters: b batch, s sequence, h heads, d width of a head, k tokens of a block.
 H, D = 3, 2
 KINDS = [(0, False), (0, True), (1, False), (1, True)]
-# Keras warns of a softmax over one key, which a text of one token has.
-pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis:UserWarning")
 
 
 def is_seen(length: int, block_size: int, neighbors: int, global_first_token: bool) -> np.ndarray:

@@ -29,7 +29,8 @@ def repeat_while_open(
         body: From the number of steps before, `kept` and `state` to the next of both.  Of a row
             that has ended it may be called or not: it must not change what is read of its `kept`.
         kept: Structure of tensors, which the caller needs.
-        state: Structure of what the steps need beside them.
+        state: Structure of what the steps need beside them; with TensorFlow, axes that are empty
+            at first may grow.
         length: The most steps.
 
     Returns:
@@ -87,7 +88,9 @@ def _leaving(is_open: Any, body: Any, kept: Any, state: Any, length: int) -> Any
     rows = tf.range(tf.shape(is_open(kept))[0])
     begin = (tf.constant(0), rows, kept, state, kept)
     # The number of rows changes.
-    shapes = tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), begin[1:4])
+    shapes = tf.nest.map_structure(
+        lambda x: tf.TensorShape([None, *(size or None for size in x.shape[1:])]), begin[1:4]
+    )
     whole = tf.nest.map_structure(lambda x: x.shape, kept)
     invariants = (tf.TensorShape([]), *shapes, whole)
     return tf.while_loop(goes_on, round_of_steps, begin, shape_invariants=invariants)[4]
