@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -264,11 +265,12 @@ def answer(asked: Connection, name: str, train: Texts, *arguments: Any) -> None:
         transformers.utils.logging.set_verbosity_error()
     side = SIDES[name](train, *arguments)
     asked.send(side.speed)
-    while True:
-        texts, beams = asked.recv()
-        begun = time.perf_counter()
-        written = side.translate(texts, beams)
-        asked.send((written, time.perf_counter() - begun))
+    with suppress(EOFError):  # Nobody asks any more.
+        while True:
+            texts, beams = asked.recv()
+            begun = time.perf_counter()
+            written = side.translate(texts, beams)
+            asked.send((written, time.perf_counter() - begun))
 
 
 def start(name: str, cores: set[int], *arguments: Any) -> Connection:
