@@ -59,16 +59,16 @@ def _compile_trie(data: np.ndarray, malformed: int) -> np.ndarray:
     Returns:
         uint32 `[units]`.
     """
-    last, last_of = np.unique(data.reshape(-1, 64), axis=0, return_inverse=True)
+    last, last_of = _unique_rows(data.reshape(-1, 64))
     third = np.pad(last_of.reshape(-1, 64), ((0, 5 * 64 - 0x110), (0, 0)))
-    third, third_of = np.unique(third, axis=0, return_inverse=True)
+    third, third_of = _unique_rows(third)
     second = third_of.reshape(5, 64)
     blocks = len(last) + len(third) + len(second)
     base = 512 + 256 * (np.arange(blocks) >> 1) + 64 * (np.arange(blocks) & 1)
     base_of_last, base_of_third, base_of_second = np.split(
         base, [len(last), len(last) + len(third)]
     )
-    values, value_of = np.unique(np.append(data, malformed), return_inverse=True)
+    values = np.unique(np.append(last, malformed))
     value_address = 512 + 256 * (blocks // 2 + 1) + np.arange(len(values))
     units = np.zeros(value_address[-1] + 1, np.uint32)
 
@@ -80,16 +80,27 @@ def _compile_trie(data: np.ndarray, malformed: int) -> np.ndarray:
         point(bases[:, None] + labels, labels, targets)
 
     byte = np.arange(256)
-    start = np.full(256, value_address[value_of[-1]])  # bytes that begin no character
-    start[:0x80] = value_address[value_of[:0x80]]
+
+    def address_of(value: np.ndarray | int) -> np.ndarray:
+        return value_address[np.searchsorted(values, value)]
+
+    start = np.full(256, address_of(malformed))  # bytes that begin no character
+    start[:0x80] = address_of(data[:0x80])
     start[0xC2:0xE0] = base_of_last[last_of[2:32]]
     start[0xE0:0xF0] = base_of_third[third_of[:16]]
     start[0xF0:0xF5] = base_of_second
     point(256 + byte, byte, start)
     fill(base_of_second, base_of_third[second])
     fill(base_of_third, base_of_last[third])
-    fill(base_of_last, value_address[np.searchsorted(values, last)])
+    fill(base_of_last, address_of(last))
     units[value_address] = values.astype(np.uint32) | np.uint32(1 << 31)
     units[base] = malformed | 1 << 31
     units[0] = 256 << 10
     return units
+
+
+def _unique_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that differ, and which of them each row is; `np.unique` compares by number."""
+    whole = np.ascontiguousarray(table).view(f"V{table.itemsize * table.shape[1]}")[:, 0]
+    _, first, row_of = np.unique(whole, return_index=True, return_inverse=True)
+    return table[first], row_of
