@@ -45,11 +45,38 @@ def restore_encoder(
     Args:
         path: The SavedModel's folder.
         dtype: dtype or dtype policy; by default Keras's.
-        tokenizer: What `restore_tokenizer` made of the folder, if it has been called: it takes as
-            long as all else.
+        tokenizer: What `restore_tokenizer` made of the folder, if it has been called.
 
     Returns:
         A `SpanBertPretrainer` if the SavedModel has heads, a `SpanBertBackbone` otherwise.
+
+    Raises:
+        ValueError: As `restore_backbone`.
+    """
+    path = user_path(path)
+    backbone = restore_backbone(path, dtype)
+    heads = _read_description(path / "assets" / ENCODER_FILE).get("pretrainer")
+    if heads is None:
+        return backbone
+    if tokenizer is None:
+        tokenizer = restore_tokenizer(path)
+    preprocessor = SpanBertPretrainerPreprocessor(
+        tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
+    )
+    pretrainer = SpanBertPretrainer(backbone, preprocessor, **heads)
+    weights = _open_variables(path)
+    for name, head in (("mlm", pretrainer.mlm_head), ("sbo", pretrainer.sbo_head)):
+        if head is not None:
+            _assign(own_weights(head), weights, f"{name}/variables", path)
+    return pretrainer
+
+
+def restore_backbone(path: str | os.PathLike[str], dtype: Any = None) -> SpanBertBackbone:
+    """Makes the encoder of such a SavedModel, without heads that it may have.
+
+    Args:
+        path: The SavedModel's folder.
+        dtype: dtype or dtype policy; by default Keras's.
 
     Raises:
         ValueError: The SavedModel does not say how its encoder is built, holds other weights than
@@ -68,19 +95,7 @@ def restore_encoder(
     check_size(implied_weights(config["backbone"]), found, description)
     backbone = SpanBertBackbone(**config["backbone"], dtype=dtype)
     _assign(backbone.variables, weights, "variables", path)
-    if config.get("pretrainer") is None:
-        return backbone
-    if tokenizer is None:
-        tokenizer = restore_tokenizer(path)
-    heads = config["pretrainer"]
-    preprocessor = SpanBertPretrainerPreprocessor(
-        tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
-    )
-    pretrainer = SpanBertPretrainer(backbone, preprocessor, **heads)
-    for name, head in (("mlm", pretrainer.mlm_head), ("sbo", pretrainer.sbo_head)):
-        if head is not None:
-            _assign(own_weights(head), weights, f"{name}/variables", path)
-    return pretrainer
+    return backbone
 
 
 def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:

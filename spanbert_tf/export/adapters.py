@@ -166,10 +166,14 @@ def load_adapter(handle: AnyHandle, encoder: AnyEncoder | None = None) -> Any:
     names, rank, layers = lora["variables"], lora["rank"], lora["layers"]
     base, tokenizer = _encoder_of(identity, folder, encoder)
     check_size(implied_weights(config), base.count_params(), folder / ADAPTER_FILE)
-    # With the adapter's own settings: attention, say, may be another than the encoder's.
-    backbone = SpanBertBackbone.from_config({**config, "dtype": base.dtype_policy})
-    backbone.enable_lora(rank, layers)
     frozen = {w.path: w for w in base.weights if w.path not in names}
+    # One that nobody else has is adapted itself; others have their own settings, such as attention.
+    is_ours = not isinstance(encoder, tuple)
+    if is_ours and _without(base.get_config(), _NOT_THE_NETWORK) == config:
+        backbone = base
+    else:
+        backbone = SpanBertBackbone.from_config({**config, "dtype": base.dtype_policy})
+    backbone.enable_lora(rank, layers)
     share_variables(backbone, frozen)
     with reading(folder / ADAPTER_FILE, f"an adapter for {of.task}", passing=(ValueError,)):
         task = of(backbone, preprocessor=of.preprocessor_cls(tokenizer, **rows), **head)

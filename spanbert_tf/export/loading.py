@@ -8,7 +8,11 @@ import keras
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.checkpoints.convert import load_hugging_face
-from spanbert_tf.checkpoints.saved_models import restore_encoder, restore_tokenizer
+from spanbert_tf.checkpoints.saved_models import (
+    restore_backbone,
+    restore_encoder,
+    restore_tokenizer,
+)
 from spanbert_tf.checkpoints.vocabularies import read_vocabulary
 from spanbert_tf.export.encoder_layers import BackboneEncoder, SavedModelEncoder
 from spanbert_tf.export.operations import check_operations
@@ -182,14 +186,15 @@ class _SavedModel(_Encoder):
     def tokenizer(self) -> SpanBertTokenizer:
         return restore_tokenizer(self.path)
 
+    # The tokenizer first: a vocabulary that does not fit is found before the weights are read.
+
     def backbone(self, dtype: Any) -> tuple[SpanBertBackbone, SpanBertTokenizer]:
-        model, tokenizer = self.with_heads(dtype)
-        return (model.backbone if isinstance(model, SpanBertPretrainer) else model), tokenizer
+        tokenizer = self.tokenizer()
+        return restore_backbone(self.path, dtype), tokenizer
 
     def with_heads(
         self, dtype: Any
     ) -> tuple[SpanBertBackbone | SpanBertPretrainer, SpanBertTokenizer]:
-        # The tokenizer first: a vocabulary that does not fit is found before the weights are read.
         tokenizer = self.tokenizer()
         return restore_encoder(self.path, dtype, tokenizer), tokenizer
 

@@ -30,6 +30,7 @@ from spanbert_tf import (
 )
 from spanbert_tf.data.readers.tables import Example
 from spanbert_tf.export import encoder_identity
+from spanbert_tf.models.lora import lora_layers
 from spanbert_tf.settings import FineTuning
 from spanbert_tf.training import Interrupted, finetune
 from tests.layer_checks import randomize
@@ -520,3 +521,17 @@ def test_rounded_weights_are_known_as_those_of_their_encoder(encoder, tokenizer,
     again = load_adapter(tmp_path / "a")
     assert again.backbone.variable_dtype == "float32"
     assert_same(answers(again), answers(task), atol=0.05)
+
+
+def test_an_encoder_of_its_own_becomes_what_a_shared_one_stays_apart_from(
+    encoder: Path, tmp_path: Path
+):
+    save_adapter(adapted_task("text", encoder), tmp_path / "adapter", encoder)
+    shared, tokenizer = load_backbone(encoder)
+    on_shared = load_adapter(tmp_path / "adapter", (shared, tokenizer)).backbone
+    own = load_adapter(tmp_path / "adapter").backbone
+    assert lora_layers(own)
+    assert not lora_layers(shared)
+    for ours, other in zip(own.weights, on_shared.weights, strict=True):
+        assert (ours.path, ours.trainable) == (other.path, other.trainable)
+        np.testing.assert_array_equal(ours, other)
