@@ -7,12 +7,15 @@ TF_CPP_MIN_LOG_LEVEL, to anything but 3, to see all of it.
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # What TensorFlow's libraries in C++ read; 3: fatal errors alone.
 _QUIET = "3"
+# What Keras and KerasHub import where it is installed, in seconds, for what no command has of them.
+_UNUSED = ("matplotlib", "pandas", "rouge_score", "sklearn")
 
 
 def import_tensorflow() -> None:
@@ -20,13 +23,14 @@ def import_tensorflow() -> None:
 
     Errors still arrive, as exceptions.
     """
-    if _is_quiet():
-        os.environ[_LEVEL] = _QUIET
-        # Some messages come before TensorFlow reads that variable.
-        with _errors_to(os.open(os.devnull, os.O_WRONLY)):
-            import_module("keras_hub")
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    import_module("keras_hub")
+    with _hidden(_UNUSED):
+        if _is_quiet():
+            os.environ[_LEVEL] = _QUIET
+            # Some messages come before TensorFlow reads that variable.
+            with _errors_to(os.open(os.devnull, os.O_WRONLY)):
+                import_module("keras_hub")
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        import_module("keras_hub")
 
 
 @contextmanager
@@ -46,6 +50,19 @@ def without_info() -> Iterator[None]:
         finally:
             printed.seek(0)
             sys.stderr.writelines(line for line in printed if not line.startswith("INFO: "))
+
+
+@contextmanager
+def _hidden(modules: Iterable[str]) -> Iterator[None]:
+    """Has modules that are not imported yet look as if they were not installed."""
+    # `None` among the modules makes an import of it fail.
+    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _is_quiet() -> bool:

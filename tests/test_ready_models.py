@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,9 @@ from spanbert_tf.cli.main import main
 from spanbert_tf.export.loading import load_backbone
 from spanbert_tf.export.task_loading import load_task
 from spanbert_tf.handles import Kind, default_encoder, find
+from spanbert_tf.models.graphs import asked_once
 from tests.conftest import ROOT
+from tests.served_tensors import assert_same_tensors
 
 NAMES = sorted(ready_models.ready_models())
 MOST_BYTES = 25 * 1000**2  # of all
@@ -109,3 +112,23 @@ def test_they_answer_well():
     text = coreference("Ann told her brother that she had won, and he believed her.")
     clusters = [{mention.text for mention in cluster.mentions} for cluster in text]
     assert any({"Ann", "she"} <= cluster and "he" not in cluster for cluster in clusters)
+
+
+@pytest.mark.slow
+def test_who_asks_once_waits_for_no_graph():
+    encoder = load_backbone(default_encoder())
+    for name in NAMES:
+        task, tensors = load_task(name, encoder=encoder), []
+        answer_tensors = task.model.answer_tensors
+
+        def recorded(*arguments: Any, run: Any = answer_tensors, to: Any = tensors) -> Any:
+            to.append(run(*arguments))
+            return to[-1]
+
+        vars(task.model)["answer_tensors"] = recorded
+        with asked_once():
+            task(*ready_models.EXAMPLES[name])
+        assert "_graphs" not in vars(task.model)
+        task(*ready_models.EXAMPLES[name])
+        assert "_graphs" in vars(task.model)
+        assert_same_tensors(*tensors)

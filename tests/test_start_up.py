@@ -30,6 +30,8 @@ def test_nothing_is_printed_before_a_command():
 import os, sys
 from spanbert_tf.start_up import import_tensorflow
 import_tensorflow()
+assert sys.modules.keys().isdisjoint(["pandas", "rouge_score", "sklearn"])
+import pandas, rouge_score, sklearn  # Only Keras does without them.
 import tensorflow as tf
 tf.constant([1.0])
 @tf.function

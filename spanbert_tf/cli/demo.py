@@ -100,6 +100,7 @@ def _ask_ready_models() -> dict[str, list[str]]:
     """Says, and gives, the lines that `predict` prints for the example of each."""
     from spanbert_tf.cli import predict
     from spanbert_tf.export.analyzer import load_tasks
+    from spanbert_tf.models.graphs import asked_once
     from spanbert_tf.ready_models import EXAMPLES, example_of, ready_models
 
     names = [name for name in ready_models() if name in EXAMPLES]
@@ -110,7 +111,8 @@ def _ask_ready_models() -> dict[str, list[str]]:
     lines = {}
     for name, task in load_tasks({name: name for name in names}).items():
         texts = EXAMPLES[name]
-        lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
+        with asked_once():
+            lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
         say("\n".join(f"     {line}" for line in [example_of(name), *lines[name], ""]))
     return lines
 

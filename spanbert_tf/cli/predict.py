@@ -86,6 +86,7 @@ def run(arguments: Namespace) -> Result:
     if settings_from(AnsweredParts, arguments) != AnsweredParts():
         arguments.parser.error("--part-records is for the parts of a folder: give --output")
     from spanbert_tf.export.task_loading import load_task
+    from spanbert_tf.models.graphs import asked_once
 
     with without_info():
         task = load_task(arguments.model, trust=arguments.trust)
@@ -94,7 +95,8 @@ def run(arguments: Namespace) -> Result:
         arguments.parser.error(f"--html: answers of {of.task} have no form in colours")
     check_files([arguments.html], [arguments.model, arguments.input], arguments.overwrite)
     columns = _columns(arguments, of)
-    answers = task.ask(columns, **vars(settings_from(of.asking_cls, arguments)))
+    with asked_once():
+        answers = task.ask(columns, **vars(settings_from(of.asking_cls, arguments)))
     if arguments.html:
         with atomic_file(arguments.html) as file:
             file.write_text(of.page_of(answers), "utf-8")

@@ -1,12 +1,34 @@
 """Functions of a network as graphs, kept for as long as they are right."""
 
 import operator
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
 
 _MOST = 16  # Those that were used last are kept: what is drawn by a seed has a graph for each.
+
+_asked_once: ContextVar[bool] = ContextVar("asked_once", default=False)
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Has tasks answer a few texts without a graph.
+
+    To trace one takes seconds, which a process that asks but once does not win back.
+    """
+    token = _asked_once.set(True)
+    try:
+        yield
+    finally:
+        _asked_once.reset(token)
+
+
+def is_asked_once() -> bool:
+    """Whether this is within `asked_once`."""
+    return _asked_once.get()
 
 
 class Graphs:

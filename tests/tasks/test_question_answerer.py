@@ -22,6 +22,7 @@ from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
 from spanbert_tf.features import ANSWER_SCORES, ANSWER_SPANS, NO_ANSWER_SCORES
 from spanbert_tf.layers.span_scoring import NEVER
+from spanbert_tf.models.graphs import asked_once
 from spanbert_tf.models.text_batches import TOKEN_BUDGET
 from spanbert_tf.tasks.decoders.answers import Answer, AnswerDecoder
 from spanbert_tf.tasks.question_answerer import (
@@ -463,6 +464,8 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(TypeError, match="must be a string, but is 3"):
         answerer.answer(["a"], [3])
     with pytest.raises(ValueError, match="a question has more than 9 word pieces, three quarters"):
+        answerer.answer("a " * 10, "b")
+    with asked_once(), pytest.raises(ValueError, match="a question has more than 9 word pieces"):
         answerer.answer("a " * 10, "b")
     with pytest.raises(ValueError, match="a question has more than 9 word pieces"):
         answerer.answer(["a " * 10] * 9, ["b"] * 9)
