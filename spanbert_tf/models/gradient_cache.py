@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from spanbert_tf.data.batching.rows import trimmed
 from spanbert_tf.models.random_state import seed_generators
 
 
@@ -55,7 +56,7 @@ def cached_gradients(
 
     Args:
         model: A network whose output is vectors `[r, d]`.
-        features: Its inputs, tensors `[r, ...]`.
+        features: The encoder's, int32 `[r, s]`.
         loss_of: The loss of vectors `[r, d]`, a scalar.
         part: Rows that the network has at a time, m.
         scaled: What the optimizer makes of a loss before it is differentiated.
@@ -72,7 +73,7 @@ def cached_gradients(
 
     def run(number: tf.Tensor) -> tf.Tensor:
         taken = {name: tf.gather(of, places[number]) for name, of in features.items()}
-        return tf.cast(model(taken, training=True), tf.float32)
+        return tf.cast(model(trimmed(taken), training=True), tf.float32)
 
     generators = [generator.value for generator in seed_generators(model)]
     before = [tf.identity(state) for state in generators]

@@ -20,6 +20,8 @@ from spanbert_tf.data.batching.text_tuples import (
     check_width,
     parts_of_targets,
     targets_of_tuples,
+    texts_a_record,
+    trimmed_columns,
 )
 from spanbert_tf.data.readers.text_tuples import (
     TextTuple,
@@ -199,6 +201,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         self.symmetric = symmetric
         self.dimensions = tuple(sorted({*dimensions}))
         self.micro_batch_size = micro_batch_size
+        self._texts_a_record = 1  # Within a step of training it may be more.
         if self.dimensions and self.dimensions[-1] > self.width:
             raise ValueError(
                 f"`dimensions` must be {self.width} at most, the numbers of a vector, but are "
@@ -302,9 +305,28 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
 
     def train_step(self, *args: Any) -> Any:
         """A step of training, as the backend's trainer has it; see also `cached_step`."""
-        if self.micro_batch_size is None:
+        if self.micro_batch_size is not None:
+            return cached_step(self, args[0], self.micro_batch_size)
+        # Elsewhere, and under XLA, shapes are fixed before anybody sees how long the texts are.
+        if keras.config.backend() == "tensorflow" and not self.jit_compile:
+            _, y, _ = keras.utils.unpack_x_y_sample_weight(args[0])
+            self._texts_a_record = texts_a_record(y)
+        try:
             return super().train_step(*args)
-        return cached_step(self, args[0], self.micro_batch_size)
+        finally:
+            self._texts_a_record = 1
+
+    def call(self, inputs: dict[str, Any], training: Any = None, mask: Any = None) -> Any:
+        """The vectors, float32 `[r, d]`.
+
+        In training the first texts of all records are padded to the longest of them alone, and so
+        are the second ones: questions are not as long as what answers them.
+        """
+        embed = super().call
+        if self._texts_a_record == 1:
+            return embed(inputs, training=training, mask=mask)
+        columns = trimmed_columns(inputs, self._texts_a_record)
+        return ops.concatenate([embed(column, training=training) for column in columns])
 
     def predict(self, x: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         if isinstance(x, tuple) and len(x) > 1:

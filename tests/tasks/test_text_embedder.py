@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_hub
@@ -19,6 +20,7 @@ from spanbert_tf import (
     load_task,
 )
 from spanbert_tf.cli.main import main
+from spanbert_tf.data.batching.rows import trimmed
 from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.readers.text_tuples import TextTuple
 from spanbert_tf.export.litert import export_litert
@@ -218,6 +220,34 @@ def test_gradients_by_parts_are_those_of_the_whole_batch(tokenizer: SpanBertToke
     assert max(np.abs(one - other).max() for one, other in moved) > 1e-3
 
 
+def test_texts_of_a_record_are_padded_apart(tokenizer: SpanBertTokenizer, monkeypatch):
+    """Questions are not as long as what answers them; what is learned stays the same."""
+    questions, answers = ["a b", "c", "d e"], ["u v w x y z", "v w", "w x y"]
+    apart, together = (make_embedder(tokenizer, temperature=0.5) for _ in range(2))
+    monkeypatch.setattr(together, "train_step", super(type(together), together).train_step)
+    seen = []
+    embed = apart.backbone.checked_ids.call
+
+    def record(ids: Any) -> Any:
+        seen.append(tf.shape(ids))
+        return embed(ids)
+
+    for one in (apart, together):
+        one.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    monkeypatch.setattr(apart.backbone.checked_ids, "call", record)
+    losses = [
+        one.fit((questions, answers), batch_size=3, epochs=2, seed=0, verbose=0).history["loss"]
+        for one in (apart, together)
+    ]
+    assert {tuple(shape.numpy()) for shape in seen} == {(3, 4), (3, 8)}
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    for one, other in zip(apart.get_weights(), together.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    # An evaluation has the batch as it is.
+    expected = together.evaluate((questions, answers), verbose=0)
+    assert apart.evaluate((questions, answers), verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_second_run_over_a_part_has_the_dropout_of_the_first(tokenizer: SpanBertTokenizer):
     embedder = make_embedder(tokenizer, dropout=0.5)
     rows = embedder.encode([ANCHORS])
@@ -236,11 +266,9 @@ def test_the_second_run_over_a_part_has_the_dropout_of_the_first(tokenizer: Span
         state.assign(value)
     variables = [variable.value for variable in embedder.trainable_variables]
     with tf.GradientTape() as tape:
-        parts = [
-            embedder({name: of[at : at + 2] for name, of in features.items()}, training=True)
-            for at in (0, 2)
-        ]
-        expected = loss_of(tf.concat(parts, axis=0))
+        parts = [trimmed({name: of[at : at + 2] for name, of in features.items()}) for at in (0, 2)]
+        vectors = [embedder(part, training=True) for part in parts]
+        expected = loss_of(tf.concat(vectors, axis=0))
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     by_hand = tape.gradient(expected, variables, unconnected_gradients="zero")
     for one, other in zip(gradients, by_hand, strict=True):

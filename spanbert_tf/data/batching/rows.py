@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from spanbert_tf.features import Feature
+from spanbert_tf.features import PADDING_MASK, Feature
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class Rows:
     def with_targets(self, targets: dict[Feature, Any], sample_weight: Any = None) -> "Rows":
         """The same rows, with what is to be learned from them."""
         return replace(self, targets=targets, sample_weight=sample_weight)
+
+
+def trimmed(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The encoder's features, int32 `[r, s]`, without the padding that all of their rows have."""
+    longest = tf.reduce_max(tf.reduce_sum(features[PADDING_MASK.name], axis=1))
+    return {name: of[:, :longest] for name, of in features.items()}
 
 
 def concat_rows(parts: Sequence[Rows]) -> Rows:

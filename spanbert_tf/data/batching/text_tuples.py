@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from spanbert_tf.data.batching.labels import number_tensor
 from spanbert_tf.data.batching.pipeline import BucketedBatches, packed_lengths
-from spanbert_tf.data.batching.rows import Rows
+from spanbert_tf.data.batching.rows import Rows, trimmed
 from spanbert_tf.data.batching.texts import as_str
 from spanbert_tf.features import SIMILARITIES, TEACHER_VECTORS, TEXT_NUMBERS, Feature
 
@@ -122,6 +122,24 @@ def parts_of_targets(y: Any) -> tuple[Any, Any, Any]:
         )
     numbers, scores, vectors = map(y.get, names)
     return numbers, scores, vectors
+
+
+def texts_a_record(y: Any) -> int:
+    """How many texts a record of a batch has, by its targets: k.
+
+    Raises:
+        ValueError: As `parts_of_targets`.
+    """
+    numbers, scores, vectors = parts_of_targets(y)
+    if numbers is not None:
+        return numbers.shape[1] - 1
+    return vectors.shape[1] if scores is None else 2
+
+
+def trimmed_columns(features: dict[str, tf.Tensor], count: int) -> list[dict[str, tf.Tensor]]:
+    """The first texts of a batch's records, the second ones ..., each as long as its longest."""
+    parts = {name: tf.split(of, count) for name, of in features.items()}
+    return [trimmed({name: of[number] for name, of in parts.items()}) for number in range(count)]
 
 
 def check_width(where: str, vectors: np.ndarray, width: int) -> None:
