@@ -99,6 +99,7 @@ BENCHMARKS = (
     Benchmark("sst2_accuracy", ENCODERS),
     Benchmark("default_recipes", resumes=True),
     Benchmark("text_embedding"),
+    Benchmark("smaller_models"),
     Benchmark("plots"),
 )
 

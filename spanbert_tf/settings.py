@@ -25,7 +25,7 @@ LONG_POSITIONS = ("restart",)
 QUOTINGS = ("double", "none")
 # Tokens of a text that is read whole: bounds memory, at 35 KB each.
 LONGEST_TEXT = 2**18
-LITERT_WEIGHTS = ("float32", "int8")
+LITERT_WEIGHTS = ("float32", "float16", "int8")
 VECTORS = ("float32", "int8", "bits", "bits+float32")
 
 

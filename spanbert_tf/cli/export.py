@@ -31,8 +31,8 @@ def add_arguments(command: Any, words: list[str]) -> None:
     command.add_argument(
         "--litert",
         choices=LITERT_WEIGHTS,
-        help="write a model for LiteRT with such weights: the fastest on a CPU; int8 is a quarter "
-        "of the size and faster still, but less exact",
+        help="write a model for LiteRT with such weights: the fastest on a CPU; float16 is half of "
+        "the size, int8 a quarter and faster still, but less exact",
     )
     command.add_argument(
         "--pooling",

@@ -265,17 +265,19 @@ def _network(
 
 
 def _constants(network: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields names and values of a network's float32 constants, its weights among them."""
+    """Yields names and values of a network's float constants, its weights among them."""
     from ai_edge_litert import schema_py_generated as schema
 
+    types = schema.TensorType
+    dtypes = {types.FLOAT32: np.float32, types.FLOAT16: np.float16}
     model = schema.Model.GetRootAs(network.read_bytes())
     for of in range(model.SubgraphsLength()):
         graph = model.Subgraphs(of)
         for number in range(graph.TensorsLength()):
             tensor = graph.Tensors(number)
             values = model.Buffers(tensor.Buffer()).DataAsNumpy()
-            if tensor.Type() == schema.TensorType.FLOAT32 and isinstance(values, np.ndarray):
-                yield tensor.Name().decode(), values.view(np.float32)
+            if tensor.Type() in dtypes and isinstance(values, np.ndarray):
+                yield tensor.Name().decode(), values.view(dtypes[tensor.Type()])
 
 
 def signature_runner(network: Path, num_threads: int) -> Callable[..., dict[str, np.ndarray]]:

@@ -19,6 +19,7 @@ from spanbert_tf.export.litert import (
 from spanbert_tf.export.litert_loading import load_litert
 from spanbert_tf.handles import LITERT_FILE, bundled_minilm
 from spanbert_tf.models.answering import FEW_TEXTS
+from spanbert_tf.settings import LITERT_WEIGHTS
 from spanbert_tf.tasks.text_classifier import (
     Prediction,
     SpanBertTextClassifier,
@@ -169,23 +170,28 @@ def test_network_has_named_inputs_of_any_shape(folder: Path, features: dict[str,
     assert both == pytest.approx(np.array(alone), abs=1e-6)
 
 
-def test_int8_is_a_quarter_of_the_size_and_near(tmp_path: Path):
+def test_weights_of_fewer_bits_are_smaller_and_near(tmp_path: Path):
     backbone, tokenizer = spanbert_tf.load_backbone(bundled_minilm())
-    for weights in ("float32", "int8"):
-        export_litert_encoder(backbone, tokenizer, tmp_path / weights, weights=weights)
-    sizes = [(tmp_path / of / NETWORK_FILE).stat().st_size for of in ("int8", "float32")]
-    assert 0.2 < sizes[0] / sizes[1] < 0.3
     texts = ["A fine film.", "It rained all day in the north of France.", "Quarterly results rose."]
-    exact, rounded = (load_litert(tmp_path / of).encode_text(texts) for of in ("float32", "int8"))
-    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
-    cosines = (exact * rounded).sum(axis=1) / norms
-    assert cosines.min() > 0.98
-    assert np.abs(exact - rounded).max() > 1e-4  # It is rounded.
+    sizes, vectors = {}, {}
+    for weights in LITERT_WEIGHTS:
+        export_litert_encoder(backbone, tokenizer, tmp_path / weights, weights=weights)
+        sizes[weights] = (tmp_path / weights / NETWORK_FILE).stat().st_size
+        found = load_litert(tmp_path / weights).encode_text(texts)
+        vectors[weights] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    for weights, part, nearness in (("float16", 1 / 2, 1 - 1e-6), ("int8", 1 / 4, 0.98)):
+        assert sizes[weights] / sizes["float32"] == pytest.approx(part, rel=0.1)
+        assert (vectors[weights] * vectors["float32"]).sum(axis=1).min() > nearness
+        assert np.abs(vectors[weights] - vectors["float32"]).max() > 1e-6  # They are rounded.
 
 
 def test_unknown_weights_are_refused(tmp_path: Path, classifier: SpanBertTextClassifier):
     with pytest.raises(ValueError, match=r"`weights` must be one of .*but is 'int4'"):
         export_litert_classifier(classifier, tmp_path / "model", weights="int4")
+    large = SpanBertTextClassifier.from_config(classifier.get_config())
+    large.get_layer("logits").bias.assign([0.0, 1.0, -7e4])
+    with pytest.raises(ValueError, match=r"bias has a value beyond 65504, the most in float16"):
+        export_litert_classifier(large, tmp_path / "model", weights="float16")
     assert not list(tmp_path.iterdir())
 
 
