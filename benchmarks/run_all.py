@@ -100,6 +100,7 @@ BENCHMARKS = (
     Benchmark("default_recipes", resumes=True),
     Benchmark("text_embedding"),
     Benchmark("smaller_models"),
+    Benchmark("adapters", resumes=True),
     Benchmark("plots"),
 )
 

@@ -1,34 +1,34 @@
-"""Vectors of texts: ours after one run against MiniLM's and the shipped encoder's, in one run.
+"""Vectors of texts: the ready model `embeddings_en` against MiniLM and the shipped encoder.
 
-    python benchmarks/text_embedding.py [--only train sts banking77 questions] [--limit N]
+    python benchmarks/text_embedding.py [--only sts banking77 questions training] [--limit N]
 
-- train: the shipped encoder learns, in one run of `finetune`, MiniLM's vectors and at the same time
-  to find the paragraph of a question (SQuADShifts: new Wikipedia and Reddit) and a span of the same
-  article (enwiki).  Articles that the questions below are about are left out of enwiki.
 - sts: Spearman's correlation of cosines and scores, the mean over all sets of STS 2012 to 2014.
 - banking77: accuracy of the nearest class mean of 5 examples a class, the mean of 10 draws.
 - questions: the paragraph of each question of SQuAD 2.0's articles that has an answer, among all of
   them: recall@1 and MRR.
+- training: pairs a second by multiple negatives ranking from MiniLM, questions and paragraphs in
+  batches of 64, against sentence-transformers; texts in, both with their tokenizer.
 
-Each part runs alone; the parts after `train` take the model that it left in `--model`.
+`recipes/adapters/remake.py embeddings_en` trains the model, on none of these texts.
 """
 
 import argparse
 import json
 import os
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from _support import Goal, data_folder, machine, report_goals
+from _peers import Peer, peers_python
+from _support import Goal, data_folder, machine, median_ratio, report_goals, time_in_turn
 
 import spanbert_tf
+from spanbert_tf import SpanBertTextEmbedder, SpanBertTextEmbedderPreprocessor
 from spanbert_tf.data.readers.tables import read_examples
-from spanbert_tf.data.readers.text_tuples import TextTuple, read_span_pairs
 from spanbert_tf.handles import bundled_minilm, default_encoder
 from spanbert_tf.metrics.similarity import (
     figures_of_ranks,
@@ -36,15 +36,16 @@ from spanbert_tf.metrics.similarity import (
     spearman,
     unit_rows,
 )
-from spanbert_tf.tasks.text_embedder import SpanBertTextEmbedder, TextEmbedding
-from spanbert_tf.training import finetune
+from spanbert_tf.models.optimizers import default_optimizer
 
-PARTS = ("train", "sts", "banking77", "questions")
-MINILM, SHIPPED, OURS = "MiniLM", "shipped encoder", "ours"
+FIGURE_PARTS, TRAINING = ("sts", "banking77", "questions"), "training"
+PARTS = (*FIGURE_PARTS, TRAINING)
+MINILM, SHIPPED, OURS = "MiniLM", "shipped encoder", "embeddings_en"
+PEER = "sentence-transformers"
 SHOTS, DRAWS = 5, 10
-EVALUATED = "qa/squad2_articles.json"
-LEARNED = ("qa/new_wiki_v1.0.json", "qa/reddit_v1.0.json")
-TEXT = "pretrain_en/enwiki-00.txt.gz"
+EVALUATED, LEARNED = "qa/squad2_articles.json", "qa/new_wiki_v1.0.json"
+BATCHES, BATCH_SIZE, LENGTH, TEMPERATURE, RATE = 8, 64, 128, 0.05, 2e-5
+TRAINING_GOAL = 1.5
 # By part and figure, in points of ours less MiniLM's.
 GOALS = {
     ("sts", "spearman"): -2.0,
@@ -64,63 +65,42 @@ def questions_of(path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def pairs_to_learn(folder: Path, spans: int, limit: int | None) -> list[TextTuple]:
-    """Questions with their paragraphs, and spans of articles that no evaluated question is about.
-
-    Args:
-        folder: The data sets.
-        spans: Pairs of spans.
-        limit: The most pairs of each kind.
-    """
-    articles = json.loads((folder / EVALUATED).read_text("utf-8"))["data"]
-    titles = [article["title"].replace("_", " ").lower() for article in articles]
-    of_spans = [
-        record
-        for record in read_span_pairs(folder / TEXT, 400)
-        if not any(title in text.lower() for title in titles for text in record.texts)
-    ]
-    generator = np.random.default_rng(0)
-    chosen = generator.permutation(len(of_spans))[: min(spans, limit or spans)]
-    questions = [
-        TextTuple(pair, None, "", number, name)
-        for name in LEARNED
-        for number, pair in enumerate(questions_of(folder / name))
-    ]
-    order = generator.permutation(len(questions))[:limit]
-    return [*(of_spans[at] for at in chosen), *(questions[at] for at in order)]
-
-
-def train(folder: Path, arguments: argparse.Namespace) -> None:
-    """Leaves ours in `arguments.model`."""
-    begun = time.perf_counter()
-    records = SpanBertTextEmbedder.taught(
-        pairs_to_learn(folder, arguments.spans, arguments.limit),
-        spanbert_tf.load_embedder(bundled_minilm()),
+def training(folder: Path, rounds: int) -> Goal:
+    """Prints pairs a second of both sides."""
+    pairs = questions_of(folder / LEARNED)
+    order = np.random.default_rng(0).permutation(len(pairs))[: BATCHES * BATCH_SIZE]
+    chosen = sorted((pairs[at] for at in order), key=lambda pair: len(pair[1]))
+    columns = tuple(map(list, zip(*chosen, strict=True)))
+    backbone, tokenizer = spanbert_tf.load_backbone(bundled_minilm())
+    embedder = SpanBertTextEmbedder(
+        backbone,
+        SpanBertTextEmbedderPreprocessor(tokenizer, LENGTH),
+        temperature=TEMPERATURE,
     )
-    taught_after = time.perf_counter() - begun
-    settings = TextEmbedding(
-        epochs=1,
-        batch_size=64,
-        learning_rate=1e-4,
-        sequence_length=128,
-        symmetric=True,
-        lora_rank=arguments.lora_rank,
-        validation_fraction=0.02,
-    )
-    run = finetune(
-        settings,
-        records,
-        task="text-embedding",
-        encoder=default_encoder(),
-        output=arguments.model,
-        overwrite=True,
-        verbose=2,
-    )
-    print(
-        f"train: {run.train_size:,} pairs in {time.perf_counter() - begun:.0f} s, of which the "
-        f"teacher took {taught_after:.0f} s; {run.validation}",
-        flush=True,
-    )
+    embedder.compile(default_optimizer(RATE))
+    sides: dict[str, Any] = {
+        "spanbert_tf": lambda: embedder.fit(columns, batch_size=BATCH_SIZE, verbose=0)
+    }
+    python = peers_python(PEER)
+    with tempfile.TemporaryDirectory() as temporary:
+        if python:
+            batches = [
+                [column[at : at + BATCH_SIZE] for column in columns]
+                for at in range(0, len(chosen), BATCH_SIZE)
+            ]
+            file = Path(temporary) / "batches.json"
+            file.write_text(json.dumps(batches), "utf-8")
+            options = ("--length", LENGTH, "--temperature", TEMPERATURE, "--learning-rate", RATE)
+            sides[PEER] = Peer(
+                "sentence_transformers_side.py", bundled_minilm(), file, *options, python=python
+            )
+            print(f"peer: {sides[PEER].facts['versions']}")
+        seconds = time_in_turn(sides, rounds)
+    print(f"{f'training, batch {BATCH_SIZE}':<24}{'pairs/s':>10}")
+    for side, values in seconds.items():
+        print(f"{side:<24}{len(chosen) / np.median(values):>10.1f}", flush=True)
+    ratio = median_ratio(seconds[PEER], seconds["spanbert_tf"]) if python else None
+    return Goal(f"training on pairs, against {PEER}", ratio, TRAINING_GOAL)
 
 
 def sts(folder: Path, embedder: Any, limit: int | None) -> dict[str, float]:
@@ -178,20 +158,19 @@ FIGURES = {"sts": sts, "banking77": banking77, "questions": questions}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--model", type=Path, default=Path("runs/text_embedding"))
-    parser.add_argument("--spans", type=int, default=20_000, help="pairs of spans to learn from")
-    parser.add_argument("--lora-rank", type=int, help="train an adapter, not the encoder")
+    parser.add_argument("--model", default=OURS, help="another one in its place")
     parser.add_argument("--limit", type=int, help="the most texts or pairs of each data set")
+    parser.add_argument("--rounds", type=int, default=5, help="of training")
     arguments = parser.parse_args()
 
     folder = data_folder()
     print(machine("tensorflow", "keras"), flush=True)
-    if "train" in arguments.only:
-        train(folder, arguments)
-    sides: dict[str, Any] = {MINILM: bundled_minilm(), SHIPPED: default_encoder()}
-    if arguments.model.is_dir():
-        sides[OURS] = arguments.model
-    parts = [part for part in PARTS if part in FIGURES and part in arguments.only]
+    sides: dict[str, Any] = {
+        MINILM: bundled_minilm(),
+        SHIPPED: default_encoder(),
+        OURS: arguments.model,
+    }
+    parts = [part for part in FIGURE_PARTS if part in arguments.only]
     found: dict[tuple[str, str], dict[str, float]] = {}
     for name, handle in sides.items() if parts else ():
         embedder = spanbert_tf.load_embedder(handle)
@@ -201,14 +180,16 @@ def main() -> int:
                 print(f"{part}, {figure}, {name}: {value:.4f}", flush=True)
     goals = [
         Goal(
-            f"{part}, {figure}, ours less MiniLM's, points",
-            100 * (values[OURS] - values[MINILM]) if OURS in values else None,
+            f"{part}, {figure}, {OURS} less MiniLM, points",
+            100 * (values[OURS] - values[MINILM]),
             GOALS[part, figure],
             "{:+.2f}",
         )
         for (part, figure), values in found.items()
         if (part, figure) in GOALS and arguments.limit is None
     ]
+    if TRAINING in arguments.only:
+        goals.append(training(folder, arguments.rounds))
     return report_goals(goals)
 
 

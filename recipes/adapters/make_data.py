@@ -17,14 +17,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spanbert_tf.cli.demo import REVIEWS
 from spanbert_tf.data.readers.conll import read_tagged_words
+from spanbert_tf.data.readers.text_tuples import read_span_pairs
 
 DATA = Path(os.environ.get("SPANBERT_DATA") or "../shared/data")
 
 # Every fifth or tenth record, as they come: documents and classes stay as mixed as they are.
 TESTED_OF_ENTITIES, TESTED_OF_RELATIONS = 5, 10
 TESTED_ARTICLES = 5
+SPAN_CHARACTERS, SPAN_PAIRS, QUESTIONS_A_PARAGRAPH = 250, 20_000, 4
 
 # What CoNLL-2003 calls names, by the types of CrossNER, WNUT-17 and Universal NER.  The others of
 # CrossNER are no names there: fields, tasks, algorithms, metrics, genres, substances, instruments.
@@ -129,6 +133,27 @@ def coreference(folder: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
+def embeddings(folder: Path) -> None:
+    """Questions with the paragraphs that answer them, and spans of one article of Wikipedia.
+
+    Of SQuADShifts Wikipedia's and Reddit's questions, a few of each paragraph.  Articles that the
+    questions of the test are about are left out of Wikipedia's.
+    """
+    squad = _articles("squad2_articles.json")
+    titles = [article["title"].replace("_", " ").lower() for article in squad]
+    spans = [
+        pair.texts
+        for pair in read_span_pairs(DATA / "pretrain_en" / "enwiki-00.txt.gz", SPAN_CHARACTERS)
+        if not any(title in text.lower() for title in titles for text in pair.texts)
+    ]
+    chosen = np.random.default_rng(0).permutation(len(spans))[:SPAN_PAIRS]
+    pairs = [spans[number] for number in chosen]
+    for name in ("new_wiki_v1.0.json", "reddit_v1.0.json"):
+        pairs += _questions(_articles(name), QUESTIONS_A_PARAGRAPH)
+    _write_pairs(folder / "train.jsonl", pairs)
+    _write_pairs(folder / "test_squad2.jsonl", _questions(squad))
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "sentiment_en": sentiment,
     "intents_banking_en": intents,
@@ -136,6 +161,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "relations_en": relations,
     "questions_en": questions,
     "coreference_en": coreference,
+    "embeddings_en": embeddings,
 }
 
 
@@ -178,6 +204,21 @@ def _mapped(tag: str) -> str:
 def _write_sentences(path: Path, sentences: Iterable[list[tuple[str, str]]]) -> None:
     blocks = ["".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences]
     path.write_text("\n".join(blocks), "utf-8")
+
+
+def _questions(articles: Iterable[Any], most: int | None = None) -> list[tuple[str, str]]:
+    """Questions that have an answer, so many of a paragraph at most, and their paragraphs."""
+    paragraphs = (paragraph for article in articles for paragraph in article["paragraphs"])
+    return [
+        (qa["question"], paragraph["context"])
+        for paragraph in paragraphs
+        for qa in [qa for qa in paragraph["qas"] if qa["answers"]][:most]
+    ]
+
+
+def _write_pairs(path: Path, pairs: Iterable[tuple[str, ...]]) -> None:
+    rows = [dict(zip(("text", "positive"), pair, strict=True)) for pair in pairs]
+    _write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows])
 
 
 def _articles(file: str) -> list[Any]:
