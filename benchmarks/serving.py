@@ -1,15 +1,23 @@
-"""`spanbert-tf serve` under load: many clients against one at a time, through the same model.
+"""`spanbert-tf serve` under load: many clients against one at a time, and against FastAPI.
 
-    python benchmarks/serving.py [--clients 32] [--seconds 20] [--rounds 3] [--minutes 0]
+    python benchmarks/serving.py [--only clients fastapi] [--clients 32] [--seconds 20] [--rounds 3]
+        [--minutes 0]
 
-A text classifier on the default encoder is exported as a SavedModel and for LiteRT; its head is not
-trained, which makes no difference to speed.  A server in a process of its own has both.  Clients
-send one text a request, sentences of SST-2, over connections that stay open: first one client
-alone, so that requests come one at a time, then all of them, in turn, round by round.  Clients are
-threads of this process and share its cores with the server.
+clients: a text classifier on the default encoder is exported as a SavedModel and for LiteRT; its
+head is not trained, which makes no difference to speed.  A server in a process of its own has both.
+Clients send one text a request, sentences of SST-2, over connections that stay open: first one
+client alone, so that requests come one at a time, then all of them, in turn, round by round.
+Clients are threads of this process and share its cores with the server.
 
 `--minutes` goes on with all clients for so long afterwards, and tells how the server's resident
 memory changed from the end of the first tenth of that time to the last.
+
+fastapi: the ready models `entities_en` and `questions_en`, exported for LiteRT, against models of
+the same size in transformers behind FastAPI, as its users write it: an endpoint that calls the
+pipeline for entities (`peers/fastapi_side.py`), or does for a question what the pipeline of earlier
+versions did; with one thread of PyTorch for each request or one request at a time on all cores,
+whichever is faster.  All clients, one sentence of WNUT-17 a request, or a question and a paragraph
+of SQuAD.
 """
 
 import argparse
@@ -21,27 +29,34 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from _peers import SCRIPTS, peers_python
 from _support import Goal, data_folder, machine, report_goals
+from entity_inference import write_checkpoint
 
 import spanbert_tf
+from spanbert_tf.data.readers.entities import read_entities
+from spanbert_tf.data.readers.questions import read_questions
 from spanbert_tf.data.readers.tables import read_examples
 from spanbert_tf.export.litert import export_litert
 from spanbert_tf.export.serving import export_task
-from spanbert_tf.handles import default_encoder
+from spanbert_tf.handles import bundled_minilm, default_encoder
+from spanbert_tf.models.lora import merge_lora
 from spanbert_tf.tasks.text_classifier import SpanBertTextClassifierPreprocessor
 
 FORMATS = ("SavedModel", "LiteRT")
-GOAL, MEMORY_GOAL = 2.0, 1.05
+OURS, FASTAPI, PEER = "spanbert-tf serve", "FastAPI", SCRIPTS / "fastapi_side.py"
+GOAL, MEMORY_GOAL, FASTAPI_GOAL = 2.0, 1.05, 3.0
 SECONDS_BETWEEN_LOOKS = 5.0
 
 
@@ -69,20 +84,20 @@ class Load:
         return 1000 * float(np.percentile(self.latencies, part))
 
 
-def export_models(folder: Path, length: int) -> None:
+def export_models(folder: Path, length: int) -> list[Path]:
     backbone, tokenizer = spanbert_tf.load_backbone(default_encoder())
     preprocessor = SpanBertTextClassifierPreprocessor(tokenizer, length)
     classifier = spanbert_tf.SpanBertTextClassifier(backbone, 2, preprocessor)
     export_task(classifier, folder / "SavedModel" / "1")
     export_litert(classifier, folder / "LiteRT" / "1")
+    return [folder / name for name in FORMATS]
 
 
 @contextmanager
-def running_server(models: Path) -> Iterator[tuple[subprocess.Popen, str, int]]:
-    """A server of all models; gives its process, host and port."""
-    words = [str(models / name) for name in FORMATS]
+def running(command: Sequence[object]) -> Iterator[tuple[subprocess.Popen, str, int]]:
+    """A server that says its address on standard error; gives its process, host and port."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "spanbert_tf", "serve", *words, "--port", "0"],
+        [str(word) for word in command],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -101,25 +116,40 @@ def running_server(models: Path) -> Iterator[tuple[subprocess.Popen, str, int]]:
         process.wait(timeout=60)
 
 
-def send(
-    host: str, port: int, model: str, texts: Sequence[str], clients: int, seconds: float
-) -> Load:
+def serve_command(models: Sequence[Path]) -> list[object]:
+    return [sys.executable, "-m", "spanbert_tf", "serve", *models, "--port", "0"]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What clients send: bodies, in turn, to a path."""
+
+    path: str
+    bodies: list[bytes]
+
+    @classmethod
+    def to_model(cls, model: str, instances: Sequence[object]) -> "Requests":
+        """In the form of TF Serving, one instance a request."""
+        bodies = [json.dumps({"instances": [one]}).encode() for one in instances]
+        return cls(f"/v1/models/{model}:predict", bodies)
+
+
+def send(host: str, port: int, requests: Requests, clients: int, seconds: float) -> Load:
     """Has clients send requests for some time."""
     load, numbers, lock = Load(), count(), threading.Lock()
+    headers = {"Content-Type": "application/json"}
     end = time.perf_counter() + seconds
 
     def client() -> None:
         connection = http.client.HTTPConnection(host, port, timeout=60)
         latencies, errors = [], []
         while time.perf_counter() < end:
-            text = texts[next(numbers) % len(texts)]
+            body = requests.bodies[next(numbers) % len(requests.bodies)]
             begun = time.perf_counter()
             try:
-                connection.request(
-                    "POST", f"/v1/models/{model}:predict", json.dumps({"instances": [text]})
-                )
+                connection.request("POST", requests.path, body, headers)
                 answer = connection.getresponse()
-                body = answer.read()
+                said = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 errors.append(repr(error))
                 connection.close()
@@ -127,7 +157,7 @@ def send(
             if answer.status == http.client.OK:
                 latencies.append(time.perf_counter() - begun)
             else:
-                errors.append(f"{answer.status}: {body[:200]!r}")
+                errors.append(f"{answer.status}: {said[:200]!r}")
         connection.close()
         with lock:
             load.latencies += latencies
@@ -141,6 +171,19 @@ def send(
         thread.join()
     load.seconds = time.perf_counter() - begun
     return load
+
+
+def show(what: str, loads: Sequence[Load]) -> None:
+    """Prints medians over rounds, and each error once."""
+    print(
+        f"{what}: {np.median([load.rate for load in loads]):,.0f} requests/s, "
+        f"p50 {np.median([load.percentile(50) for load in loads]):.1f} ms, "
+        f"p99 {np.median([load.percentile(99) for load in loads]):.1f} ms, "
+        f"{sum(len(load.errors) for load in loads)} errors",
+        flush=True,
+    )
+    for error in {error for load in loads for error in load.errors}:
+        print(f"  {error}")
 
 
 def resident_megabytes(process: int) -> float:
@@ -157,13 +200,13 @@ def watch_memory(process: int, ended: threading.Event) -> list[float]:
 
 
 def long_run(
-    process: int, host: str, port: int, texts: Sequence[str], clients: int, minutes: float
+    process: int, host: str, port: int, requests: Requests, clients: int, minutes: float
 ) -> list[Goal]:
-    """Sends requests to the first format for minutes, and follows errors and memory."""
+    """Sends requests for minutes, and follows errors and memory."""
     ended, looks = threading.Event(), []
     watcher = threading.Thread(target=lambda: looks.extend(watch_memory(process, ended)))
     watcher.start()
-    load = send(host, port, FORMATS[0], texts, clients, 60 * minutes)
+    load = send(host, port, requests, clients, 60 * minutes)
     ended.set()
     watcher.join()
     settled = looks[len(looks) // 10]
@@ -178,46 +221,100 @@ def long_run(
     ]
 
 
+def against_one_client(arguments: argparse.Namespace) -> list[Goal]:
+    texts = [record.text for record in read_examples(data_folder() / "sst2" / "dev.tsv")]
+    goals = []
+    with tempfile.TemporaryDirectory() as folder:
+        models = export_models(Path(folder), arguments.length)
+        with running(serve_command(models)) as (process, host, port):
+            for model in FORMATS:
+                requests = Requests.to_model(model, texts)
+                sides: dict[int, list[Load]] = {1: [], arguments.clients: []}
+                for clients in sides:  # Uncounted.
+                    send(host, port, requests, clients, min(arguments.seconds, 3.0))
+                for _ in range(arguments.rounds):
+                    for clients, loads in sides.items():
+                        loads.append(send(host, port, requests, clients, arguments.seconds))
+                for clients, loads in sides.items():
+                    show(f"{model}, {clients} client{'s' * (clients > 1)}", loads)
+                alone, together = sides.values()
+                ratios = [b.rate / a.rate for a, b in zip(alone, together, strict=True)]
+                claim = f"{model}, {arguments.clients} clients against one"
+                goals.append(Goal(claim, float(np.median(ratios)), GOAL))
+            if arguments.minutes:
+                requests = Requests.to_model(FORMATS[0], texts)
+                goals += long_run(
+                    process.pid, host, port, requests, arguments.clients, arguments.minutes
+                )
+    return goals
+
+
+def against_fastapi(arguments: argparse.Namespace) -> list[Goal]:
+    python = peers_python(FASTAPI)
+    entities, questions = map(spanbert_tf.load_task, ("entities_en", "questions_en"))
+    sentences = [record.text for record in read_entities(data_folder() / "wnut17" / "dev.conll")]
+    asked = [
+        {"question": one.question, "context": one.context}
+        for one in read_questions(data_folder() / "qa" / "new_wiki_v1.0.json")[:1000]
+    ]
+    goals = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_checkpoint(merge_lora(entities.model), folder / "checkpoint")
+        for what, task, instances, checkpoint in (
+            ("entities", entities, sentences, folder / "checkpoint"),
+            ("answers", questions, asked, bundled_minilm()),
+        ):
+            export_litert(task.model, folder / what / "1")
+            bodies = [json.dumps({"instance": one}).encode() for one in instances]
+            peers = {
+                f"{FASTAPI}, {way}": (
+                    [python, PEER, what, checkpoint, way],
+                    Requests("/predict", bodies),
+                )
+                for way in (("threads", "in turn") if python else ())
+            }
+            ours = serve_command([folder / what]), Requests.to_model(what, instances)
+            loads: dict[str, list[Load]] = {}
+            # In turn, each with the machine to itself, and a server that has begun anew.
+            for _ in range(arguments.rounds):
+                for name, (command, requests) in {OURS: ours, **peers}.items():
+                    with running(command) as (_, host, port):
+                        send(host, port, requests, arguments.clients, min(arguments.seconds, 5.0))
+                        load = send(host, port, requests, arguments.clients, arguments.seconds)
+                    loads.setdefault(name, []).append(load)
+            for name, of in loads.items():
+                show(f"{what}, {name}, {arguments.clients} clients", of)
+
+            def median(name: str, figure: Callable[[Load], float], loads: Any = loads) -> float:
+                return float(np.median([figure(load) for load in loads[name]]))
+
+            best = max(peers, key=lambda name: median(name, lambda of: of.rate), default=None)
+            ratios = [
+                None if best is None else median(OURS, figure) / median(best, figure)
+                for figure in (lambda of: of.rate, lambda of: of.percentile(50))
+            ]
+            goals += [
+                Goal(f"{what}, requests a second against {FASTAPI}", ratios[0], FASTAPI_GOAL),
+                Goal(f"{what}, p50 in parts of {FASTAPI}'s", ratios[1], 1.0, at_most=True),
+            ]
+    return goals
+
+
+PARTS = {"clients": against_one_client, "fastapi": against_fastapi}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--length", type=int, default=128, help="tokens of the longest row")
     arguments = parser.parse_args()
-    print(machine("tensorflow", "keras", "starlette", "uvicorn"))
-    texts = [record.text for record in read_examples(data_folder() / "sst2" / "dev.tsv")]
-    goals = []
-    with tempfile.TemporaryDirectory() as folder:
-        export_models(Path(folder), arguments.length)
-        with running_server(Path(folder)) as (process, host, port):
-            for model in FORMATS:
-                sides = {1: [], arguments.clients: []}
-                for clients in sides:  # Uncounted.
-                    send(host, port, model, texts, clients, min(arguments.seconds, 3.0))
-                for _ in range(arguments.rounds):
-                    for clients, loads in sides.items():
-                        loads.append(send(host, port, model, texts, clients, arguments.seconds))
-                for clients, loads in sides.items():
-                    print(
-                        f"{model}, {clients} client{'s' * (clients > 1)}: "
-                        f"{np.median([load.rate for load in loads]):,.0f} requests/s, "
-                        f"p50 {np.median([load.percentile(50) for load in loads]):.1f} ms, "
-                        f"p99 {np.median([load.percentile(99) for load in loads]):.1f} ms, "
-                        f"{sum(len(load.errors) for load in loads)} errors"
-                    )
-                    for error in {error for load in loads for error in load.errors}:
-                        print(f"  {error}")
-                alone, together = sides.values()
-                ratios = [b.rate / a.rate for a, b in zip(alone, together, strict=True)]
-                claim = f"{model}, {arguments.clients} clients against one"
-                goals.append(Goal(claim, float(np.median(ratios)), GOAL))
-            if arguments.minutes:
-                goals += long_run(
-                    process.pid, host, port, texts, arguments.clients, arguments.minutes
-                )
-    return report_goals(goals)
+    print(machine("tensorflow", "keras", "starlette", "uvicorn"), flush=True)
+    return report_goals([goal for part in arguments.only for goal in PARTS[part](arguments)])
 
 
 if __name__ == "__main__":
