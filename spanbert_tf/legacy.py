@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from spanbert_tf.replaced_modules import replaced_modules
+
 _INSTALL = "pip install 'spanbert-tf[addons]'"
 # Where addons looks for insides of Keras 2; today's `keras` is Keras 3.
 _KERAS_2_INSIDES = ("src", "src.engine", "src.engine.keras_tensor", "src.utils")
@@ -107,11 +109,5 @@ def _import(name: str) -> ModuleType:
 def _keras_is_keras_2() -> Iterator[None]:
     """Lets `from keras.src...` find the same part of `tf_keras`, for as long as it lasts."""
     aliases = {f"keras.{part}": _import(f"tf_keras.{part}") for part in _KERAS_2_INSIDES}
-    hidden = {name: sys.modules[name] for name in aliases if name in sys.modules}
-    sys.modules.update(aliases)
-    try:
+    with replaced_modules(aliases):
         yield
-    finally:
-        for name in aliases:
-            del sys.modules[name]
-        sys.modules.update(hidden)

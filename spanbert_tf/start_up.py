@@ -7,10 +7,11 @@ TF_CPP_MIN_LOG_LEVEL, to anything but 3, to see all of it.
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+
+from spanbert_tf.replaced_modules import replaced_modules
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # What TensorFlow's libraries in C++ read; 3: fatal errors alone.
 _QUIET = "3"
@@ -23,7 +24,7 @@ def import_tensorflow() -> None:
 
     Errors still arrive, as exceptions.
     """
-    with _hidden(_UNUSED):
+    with replaced_modules({name: None for name in _UNUSED if name not in sys.modules}):
         if _is_quiet():
             os.environ[_LEVEL] = _QUIET
             # Some messages come before TensorFlow reads that variable.
@@ -50,19 +51,6 @@ def without_info() -> Iterator[None]:
         finally:
             printed.seek(0)
             sys.stderr.writelines(line for line in printed if not line.startswith("INFO: "))
-
-
-@contextmanager
-def _hidden(modules: Iterable[str]) -> Iterator[None]:
-    """Has modules that are not imported yet look as if they were not installed."""
-    # `None` among the modules makes an import of it fail.
-    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
-    sys.modules.update(hidden)
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def _is_quiet() -> bool:

@@ -54,8 +54,7 @@ def restore_encoder(
         ValueError: As `restore_backbone`.
     """
     path = user_path(path)
-    backbone = restore_backbone(path, dtype)
-    heads = _read_description(path / "assets" / ENCODER_FILE).get("pretrainer")
+    backbone, heads, weights = _restore(path, dtype)
     if heads is None:
         return backbone
     if tokenizer is None:
@@ -64,7 +63,6 @@ def restore_encoder(
         tokenizer, backbone.max_sequence_length, max_targets=heads["max_targets"]
     )
     pretrainer = SpanBertPretrainer(backbone, preprocessor, **heads)
-    weights = _open_variables(path)
     for name, head in (("mlm", pretrainer.mlm_head), ("sbo", pretrainer.sbo_head)):
         if head is not None:
             _assign(own_weights(head), weights, f"{name}/variables", path)
@@ -82,20 +80,7 @@ def restore_backbone(path: str | os.PathLike[str], dtype: Any = None) -> SpanBer
         ValueError: The SavedModel does not say how its encoder is built, holds other weights than
             that encoder has, or such that are NaN or infinite; or a file is damaged.
     """
-    path = user_path(path)
-    description = path / "assets" / ENCODER_FILE
-    if not description.is_file():
-        raise ValueError(
-            f"{path} has no {description.relative_to(path)}, so it is no SavedModel of "
-            f"export_encoder, or one of an early version: spanbert_tf.load makes a layer of it"
-        )
-    config = _read_description(description)
-    weights = _open_variables(path)
-    found = sum(math.prod(shape) for shape in weights.get_variable_to_shape_map().values())
-    check_size(implied_weights(config["backbone"]), found, description)
-    backbone = SpanBertBackbone(**config["backbone"], dtype=dtype)
-    _assign(backbone.variables, weights, "variables", path)
-    return backbone
+    return _restore(user_path(path), dtype)[0]
 
 
 def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:
@@ -125,6 +110,23 @@ def restore_tokenizer(path: str | os.PathLike[str]) -> SpanBertTokenizer:
     if description.is_file():
         _check_pieces(tokenizer.vocabulary_size(), _read_description(description), vocabulary)
     return tokenizer
+
+
+def _restore(path: Path, dtype: Any) -> tuple[SpanBertBackbone, dict[str, Any] | None, Any]:
+    """The encoder, what the SavedModel says of its heads, and its variables, to read theirs."""
+    description = path / "assets" / ENCODER_FILE
+    if not description.is_file():
+        raise ValueError(
+            f"{path} has no {description.relative_to(path)}, so it is no SavedModel of "
+            f"export_encoder, or one of an early version: spanbert_tf.load makes a layer of it"
+        )
+    config = _read_description(description)
+    weights = _open_variables(path)
+    found = sum(math.prod(shape) for shape in weights.get_variable_to_shape_map().values())
+    check_size(implied_weights(config["backbone"]), found, description)
+    backbone = SpanBertBackbone(**config["backbone"], dtype=dtype)
+    _assign(backbone.variables, weights, "variables", path)
+    return backbone, config.get("pretrainer"), weights
 
 
 def _read_description(path: Path) -> dict[str, Any]:
