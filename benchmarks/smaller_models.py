@@ -57,27 +57,20 @@ def make_models(folder: Path, train: list[Example], seed: int) -> dict[str, Path
     def tune(name: str, of: TextClassification, encoder: Any) -> None:
         finetune(of, train, encoder=encoder, output=folder / name, verbose=2)
 
-    def prune_teacher() -> None:
-        whole = SpanBertTextClassifier.from_preset(str(folder / TEACHER))
-        first = [column[:TOLD_BY] for column in columns]
-        smaller = spanbert_tf.prune(whole, PRUNED_NEURONS, *first)
-        smaller.save_to_preset(str(folder / f"{PRUNED}, untrained"))
-        tune(PRUNED, settings, folder / f"{PRUNED}, untrained")
-
-    def prune_student() -> None:
-        whole = SpanBertTextClassifier.from_preset(str(folder / DISTILLED))
-        first = [column[:TOLD_BY] for column in columns]
-        smaller = spanbert_tf.prune(whole, FEWEST_NEURONS, *first)
-        smaller.save_to_preset(str(folder / f"{BOTH}, untrained"))
-        tune(BOTH, taught, folder / f"{BOTH}, untrained")
+    def prune(name: str, whole: str, neurons: int, of: TextClassification) -> None:
+        model = SpanBertTextClassifier.from_preset(str(folder / whole))
+        smaller = spanbert_tf.prune(model, neurons, *(column[:TOLD_BY] for column in columns))
+        untrained = folder / f"{name}, untrained"
+        smaller.save_to_preset(str(untrained))
+        tune(name, of, untrained)
 
     makers: dict[str, Callable[[], None]] = {
         TEACHER: lambda: tune(TEACHER, settings, default_encoder()),
         DISTILLED: lambda: tune(
             DISTILLED, replace(taught, epochs=3, layers=STUDENT_LAYERS), folder / TEACHER
         ),
-        PRUNED: prune_teacher,
-        BOTH: prune_student,
+        PRUNED: lambda: prune(PRUNED, TEACHER, PRUNED_NEURONS, settings),
+        BOTH: lambda: prune(BOTH, DISTILLED, FEWEST_NEURONS, taught),
     }
     for name, make in makers.items():
         if not (folder / name).is_dir():

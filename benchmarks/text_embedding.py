@@ -27,6 +27,10 @@ import numpy as np
 from _peers import Peer, peers_python
 from _support import Goal, data_folder, machine, median_ratio, report_goals, time_in_turn
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "recipes" / "adapters"))
+
+from make_data import questions_of
+
 import spanbert_tf
 from spanbert_tf import SpanBertTextEmbedder, SpanBertTextEmbedderPreprocessor
 from spanbert_tf.data.readers.tables import read_examples
@@ -56,20 +60,14 @@ GOALS = {
 }
 
 
-def questions_of(path: Path) -> list[tuple[str, str]]:
-    """Questions that have an answer, and their paragraphs."""
-    return [
-        (qa["question"], paragraph["context"])
-        for article in json.loads(path.read_text("utf-8"))["data"]
-        for paragraph in article["paragraphs"]
-        for qa in paragraph["qas"]
-        if qa["answers"]
-    ]
+def questions_in(path: Path) -> list[tuple[str, str]]:
+    """Questions of a file that have an answer, and their paragraphs."""
+    return questions_of(json.loads(path.read_text("utf-8"))["data"])
 
 
 def training(folder: Path, rounds: int) -> Goal:
     """Prints pairs a second of both sides."""
-    pairs = questions_of(folder / LEARNED)
+    pairs = questions_in(folder / LEARNED)
     order = np.random.default_rng(0).permutation(len(pairs))[: BATCHES * BATCH_SIZE]
     chosen = sorted((pairs[at] for at in order), key=lambda pair: len(pair[1]))
     columns = tuple(map(list, zip(*chosen, strict=True)))
@@ -143,7 +141,7 @@ def banking77(folder: Path, embedder: Any, limit: int | None) -> dict[str, float
 
 def questions(folder: Path, embedder: Any, limit: int | None) -> dict[str, float]:
     """Recall@1 and MRR of questions' own paragraphs."""
-    pairs = questions_of(folder / EVALUATED)[:limit]
+    pairs = questions_in(folder / EVALUATED)[:limit]
     asked, paragraphs = map(list, zip(*pairs, strict=True))
     places = {text: number for number, text in enumerate(dict.fromkeys(paragraphs))}
     of_paragraphs = embedder.encode_text(list(places))

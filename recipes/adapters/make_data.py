@@ -133,6 +133,16 @@ def coreference(folder: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
+def questions_of(articles: Iterable[Any], most: int | None = None) -> list[tuple[str, str]]:
+    """Questions that have an answer, so many of a paragraph at most, and their paragraphs."""
+    paragraphs = (paragraph for article in articles for paragraph in article["paragraphs"])
+    return [
+        (qa["question"], paragraph["context"])
+        for paragraph in paragraphs
+        for qa in [qa for qa in paragraph["qas"] if qa["answers"]][:most]
+    ]
+
+
 def embeddings(folder: Path) -> None:
     """Questions with the paragraphs that answer them, and spans of one article of Wikipedia.
 
@@ -149,9 +159,9 @@ def embeddings(folder: Path) -> None:
     chosen = np.random.default_rng(0).permutation(len(spans))[:SPAN_PAIRS]
     pairs = [spans[number] for number in chosen]
     for name in ("new_wiki_v1.0.json", "reddit_v1.0.json"):
-        pairs += _questions(_articles(name), QUESTIONS_A_PARAGRAPH)
+        pairs += questions_of(_articles(name), QUESTIONS_A_PARAGRAPH)
     _write_pairs(folder / "train.jsonl", pairs)
-    _write_pairs(folder / "test_squad2.jsonl", _questions(squad))
+    _write_pairs(folder / "test_squad2.jsonl", questions_of(squad))
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
@@ -204,16 +214,6 @@ def _mapped(tag: str) -> str:
 def _write_sentences(path: Path, sentences: Iterable[list[tuple[str, str]]]) -> None:
     blocks = ["".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences]
     path.write_text("\n".join(blocks), "utf-8")
-
-
-def _questions(articles: Iterable[Any], most: int | None = None) -> list[tuple[str, str]]:
-    """Questions that have an answer, so many of a paragraph at most, and their paragraphs."""
-    paragraphs = (paragraph for article in articles for paragraph in article["paragraphs"])
-    return [
-        (qa["question"], paragraph["context"])
-        for paragraph in paragraphs
-        for qa in [qa for qa in paragraph["qas"] if qa["answers"]][:most]
-    ]
 
 
 def _write_pairs(path: Path, pairs: Iterable[tuple[str, ...]]) -> None:
