@@ -99,6 +99,13 @@ class FineTuning(Settings):
         "train an adapter of this rank (LoRA) and the head, not the encoder's weights; None: all",
         at_least(1),
     )
+    lora_start: str = setting(
+        "zero",
+        str,
+        "what an adapter begins as: nothing, or what the teacher's encoder differs by, as far as "
+        "--lora-rank allows",
+        choices=("zero", "teacher"),
+    )
     layers: int | None = setting(
         None,
         int,

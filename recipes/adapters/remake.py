@@ -27,7 +27,6 @@ from spanbert_tf.handles import bundled_minilm
 
 ENCODER = "saved_models/spanbert_mini_en_uncased/1"
 RUNS, MODELS = Path("runs/adapters"), Path("saved_models/adapters")
-RANK = 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Recipe:
         task: Its task.
         options: Of `finetune`, which chooses all else.
         of_adapter: Further ones that are for an adapter alone.
+        rank: Of the adapter.
         is_taught: Whether it also learns the vectors of MiniLM, which the encoder was before it was
             pretrained.
     """
@@ -45,6 +45,7 @@ class Recipe:
     task: str
     options: str
     of_adapter: str = ""
+    rank: int = 16
     is_taught: bool = False
 
 
@@ -83,7 +84,7 @@ def train(name: str, data: Path, output: Path, *options: str | int, adapter: boo
     words = ["--task", recipe.task, "--train", file, "--encoder", ENCODER, "--output", output]
     words += recipe.options.split()
     if adapter:
-        words += ["--lora-rank", RANK, *recipe.of_adapter.split()]
+        words += ["--lora-rank", recipe.rank, *recipe.of_adapter.split()]
     if recipe.is_taught:
         words += ["--teacher", bundled_minilm()]
     spanbert_tf("finetune", *words, *options)

@@ -64,7 +64,8 @@ def export_task(task: SpanBertTask, path: str | os.PathLike[str], overwrite: boo
         root = tf.train.Checkpoint()
         signatures = _signatures(task)
         root.__call__ = _call(signatures)
-        root.variables = [variable.value for variable in task.variables]
+        # Not `variables`: the states of dropout's seeds differ from process to process.
+        root.variables = [variable.value for variable in task.weights]
         file = Path(assets) / Path(SAVED_MODEL_TASK_FILE).name
         file.write_text(json.dumps(description, ensure_ascii=False, indent=2) + "\n", "utf-8")
         root.task_file = tf.saved_model.Asset(str(file))

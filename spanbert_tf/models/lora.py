@@ -14,6 +14,47 @@ def lora_layers(model: keras.layers.Layer) -> list[Any]:
     return [layer for layer in all_layers(model) if getattr(layer, "lora_enabled", False)]
 
 
+def adapt_to(backbone: SpanBertBackbone, other: SpanBertBackbone) -> None:
+    """Sets adapters to what another encoder of the same shapes differs by, as far as rank allows.
+
+    The factors of each kernel are those of the singular value decomposition of the difference,
+    which no others of their rank come nearer to (Eckart and Young, 1936); biases are copied.
+
+    Args:
+        backbone: One with `enable_lora`; its adapters are overwritten.
+        other: The encoder to come near to.
+
+    Raises:
+        ValueError: Their kernels differ in number or shape, or a rank is more than a kernel has.
+    """
+    adapted = lora_layers(backbone)
+    theirs = {layer.path: layer for layer in all_layers(other)}
+    for layer in adapted:
+        of = theirs.get(layer.path)
+        if of is None or of.kernel.shape != layer.kernel.shape:
+            raise ValueError(
+                f"expected an encoder of the same layers to adapt to, but its {layer.path} is "
+                + ("missing" if of is None else f"{tuple(of.kernel.shape)}")
+                + f", and here {tuple(layer.kernel.shape)}"
+            )
+        rank = layer.lora_rank
+        if rank > min(layer.kernel.shape):
+            raise ValueError(
+                f"`lora_rank` must be {min(layer.kernel.shape)} at most, but is {rank}."
+            )
+    for layer in adapted:
+        of = theirs[layer.path]
+        left, values, right = np.linalg.svd(
+            keras.ops.convert_to_numpy(of.kernel) - keras.ops.convert_to_numpy(_kernel_of(layer)),
+            full_matrices=False,
+        )
+        # Half of each value to either side, so that both factors learn at the same pace.
+        roots = np.sqrt(values[: layer.lora_rank] * layer.lora_rank / layer.lora_alpha)
+        layer.lora_kernel_a.assign(left[:, : layer.lora_rank] * roots)
+        layer.lora_kernel_b.assign(right[: layer.lora_rank] * roots[:, None])
+        layer.bias.assign(of.bias)
+
+
 def merge_lora(model: Any) -> Any:
     """Makes a model that computes the same without adapters, for what knows none of them.
 
@@ -58,12 +99,17 @@ def _merged_backbone(backbone: SpanBertBackbone) -> SpanBertBackbone:
                 f"{layer.path} is quantized to {layer.quantization_mode}; merge its adapter before "
                 f"`quantize`"
             )
-        kernel = next(weight for weight in layer.weights if weight.name == "kernel")
+        kernel = _kernel_of(layer)
         values[kernel.path] = _merged_kernel(layer, kernel)
     merged = SpanBertBackbone.from_config(backbone.get_config())
     for weight in merged.weights:
         weight.assign(values[weight.path])
     return merged
+
+
+def _kernel_of(layer: Any) -> Any:
+    """The kernel without the adapter, which `layer.kernel` is with it."""
+    return next(weight for weight in layer.weights if weight.name == "kernel")
 
 
 def _merged_kernel(layer: Any, kernel: Any) -> np.ndarray:

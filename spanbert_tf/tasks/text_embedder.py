@@ -5,7 +5,7 @@ Letters: b records of a batch, k texts of a record, r rows, H hidden, d numbers 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -28,6 +28,7 @@ from spanbert_tf.data.readers.text_tuples import (
     check_learnable,
     read_span_pairs,
     read_text_tuples,
+    with_vectors,
 )
 from spanbert_tf.features import VECTORS, Feature
 from spanbert_tf.layers.vector_objectives import (
@@ -50,7 +51,8 @@ __all__ = ["SpanBertTextEmbedder", "SpanBertTextEmbedderPreprocessor"]
 
 # What of the settings are arguments of the embedder.
 _OF_HEAD = (
-    *("projection_dim", "pooling", "dropout", "temperature", "symmetric", "micro_batch_size"),
+    *("projection_dim", "pooling", "dropout", "temperature", "symmetric", "teacher_weight"),
+    "micro_batch_size",
 )
 
 
@@ -88,6 +90,9 @@ class TextEmbedding(FineTuning):
         "numbers with commas between them, such as 64,128: as many first numbers of a vector are "
         "to be good vectors too (Matryoshka)",
         Range("numbers above 0 with commas between them, such as 64,128", _are_numbers),
+    )
+    teacher_weight: float = setting(
+        1.0, float, "what the loss of the teacher's vectors counts; beside pairs 10 or so", ABOVE_0
     )
     micro_batch_size: int | None = setting(
         None,
@@ -135,7 +140,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         embedder.fit(texts, vectors)                    # cosines to a teacher's vectors are to be 1
 
     A teacher's vectors may also be given with pairs or triplets, `[texts, k, d]`: both losses are
-    added.  `{"vectors": ..., "topics": ...}` gives topics too.
+    added, the second times `teacher_weight`.  `{"vectors": ..., "topics": ...}` gives topics too.
 
     Args:
         backbone: A `SpanBertBackbone`.
@@ -149,6 +154,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         symmetric: Whether the loss of pairs is the mean of both directions.
         dimensions: Numbers of prefixes of a vector: the loss of pairs is the sum of those of each
             of them and of the whole vector (Matryoshka, Kusupati et al., 2022).
+        teacher_weight: What the loss of a teacher's vectors is multiplied by.
         micro_batch_size: Rows that the network has at a time in training, see `cached_step`;
             TensorFlow alone.  `None`: all of a batch.
         **kwargs: `name`, `trainable`, `compile`.
@@ -188,6 +194,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         temperature: float = 0.05,
         symmetric: bool = False,
         dimensions: Sequence[int] = (),
+        teacher_weight: float = 1.0,
         micro_batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -200,13 +207,12 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
         self.temperature = temperature
         self.symmetric = symmetric
         self.dimensions = tuple(sorted({*dimensions}))
+        self.teacher_weight = teacher_weight
         self.micro_batch_size = micro_batch_size
         self._texts_a_record = 1  # Within a step of training it may be more.
         if self.dimensions and self.dimensions[-1] > self.width:
-            raise ValueError(
-                f"`dimensions` must be {self.width} at most, the numbers of a vector, but are "
-                f"{self.dimensions}."
-            )
+            most = f"{self.width} at most, the numbers of a vector"
+            raise ValueError(f"`dimensions` must be {most}, but are {self.dimensions}.")
         if micro_batch_size is not None and keras.config.backend() != "tensorflow":
             raise ValueError("`micro_batch_size` is for TensorFlow's backend alone.")
         inputs = backbone.input
@@ -244,13 +250,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
     @classmethod
     def taught(cls, records: Sequence[TextTuple], teacher: Any) -> list[TextTuple]:
         """The records, with a teacher's vector of each text."""
-        texts = dict.fromkeys(text for record in records for text in record.texts)
-        places = {text: number for number, text in enumerate(texts)}
-        vectors = teacher.encode_text(list(places))
-        return [
-            replace(record, vectors=vectors[[places[text] for text in record.texts]])
-            for record in records
-        ]
+        return with_vectors(records, teacher.encode_text)
 
     @classmethod
     def head_arguments(cls, records: Sequence[TextTuple], settings: Any) -> dict[str, Any]:
@@ -300,7 +300,7 @@ class SpanBertTextEmbedder(ComparesVectors, SpanBertTask, TextEmbedder):
             if numbers is not None:
                 losses += ranking_losses(part, numbers, self.temperature, self.symmetric)
         if teachers is not None:
-            losses += distillation_losses(vectors, teachers)
+            losses += self.teacher_weight * distillation_losses(vectors, teachers)
         return self.mean_loss(losses, sample_weight=sample_weight)
 
     def train_step(self, *args: Any) -> Any:

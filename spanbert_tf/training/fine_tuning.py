@@ -148,6 +148,10 @@ def finetune(
             "`layers` and `lora_rank` cannot be given together: an adapter belongs to the whole "
             "encoder."
         )
+    if settings.lora_start != "zero" and None in (settings.lora_rank, settings.teacher):
+        raise ValueError(
+            f"`lora_start` is {settings.lora_start!r}, which needs `lora_rank` and `teacher`."
+        )
     teacher = Teacher(of, settings)
     train, validation, test = map(teacher.records, (train, validation, test))
     answered = teacher.answered(unlabelled)
@@ -176,6 +180,7 @@ def finetune(
         checkpoint.open(resume, overwrite)
         try:
             model, identity = make_network(of, settings, encoder, head)
+            teacher.start(model, settings.lora_start)
             checkpoint.write_best = lambda folder: write_network(model, identity, folder)
             # Before training, as their errors would otherwise come after it.
             data, *_ = [_data_of(model, part) for part in (*parts, test) if part]

@@ -5,8 +5,10 @@ from typing import Any
 
 from spanbert_tf.export.adapters import encoder_of
 from spanbert_tf.export.task_loading import load_embedder, load_task
+from spanbert_tf.export.text_task import KerasTask
 from spanbert_tf.handles import AnyHandle, Kind, find
 from spanbert_tf.models.distillation import check_teacher, taught
+from spanbert_tf.models.lora import adapt_to, merge_lora
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.models.task_definition import ANSWERS, LOGITS
 from spanbert_tf.models.text_batches import Columns
@@ -117,6 +119,25 @@ class Teacher:
                 f"expected its classes: {', '.join(known) or 'it has no names for them'}"
             )
         return {**head, name: known}
+
+    def start(self, student: Any, lora_start: str) -> None:
+        """Sets the adapter of a task to what the teacher's encoder differs by, if it is to be so.
+
+        Args:
+            student: A task whose encoder has an adapter.
+            lora_start: See `FineTuning`.
+
+        Raises:
+            ValueError: The teacher is no network in Keras, or see `adapt_to`.
+        """
+        if lora_start != "teacher":
+            return
+        if not isinstance(self.task, KerasTask):
+            raise ValueError(
+                "`lora_start` is 'teacher', which takes one that loads in Keras: a preset, an "
+                "adapter, or for embedders an encoder."
+            )
+        adapt_to(student.backbone, merge_lora(self.task.model).backbone)
 
     def lesson(self, student: Any) -> AbstractContextManager[None]:
         """That in which a task is trained, see `models.distillation.taught`.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from spanbert_tf.backbone import SpanBertBackbone
 from spanbert_tf.export.serving import ServedTask, export_classifier
@@ -68,6 +69,16 @@ def test_served_classifier_answers_as_the_classifier(
             assert answer.score == pytest.approx(wanted.score, abs=1e-6)
             assert answer.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
     assert served.classify([]) == []
+
+
+def test_its_variables_are_the_weights(models: Path, classifier: SpanBertTextClassifier):
+    assert len(classifier.variables) > len(classifier.weights)  # There are seeds of dropout.
+    reader = tf.train.load_checkpoint(str(models / "classifier" / "1" / "variables" / "variables"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("variables/")]
+    values = {name.split("/")[1]: reader.get_tensor(name) for name in names}
+    assert len(values) == len(classifier.weights)
+    for number, weight in enumerate(classifier.weights):
+        np.testing.assert_array_equal(values[str(number)], weight)
 
 
 def test_nothing_is_traced_for_each_number_of_texts(models: Path):

@@ -151,6 +151,10 @@ def test_losses_are_those_of_the_vectors(
     far = 1 - np.mean([(left * unit[:, 0]).sum(1), (right * unit[:, 1]).sum(1)])
     loss = embedder.evaluate((ANCHORS, POSITIVES), teacher, verbose=0)
     assert loss == pytest.approx(ranking.mean() + far, rel=1e-4)
+    heeding = make_embedder(tokenizer, projection_dim=WIDTH, temperature=0.5, teacher_weight=3.0)
+    heeding.compile()
+    loss = heeding.evaluate((ANCHORS, POSITIVES), teacher, verbose=0)
+    assert loss == pytest.approx(ranking.mean() + 3 * far, rel=1e-4)
     records = [
         replace(r, vectors=v, topic=t) for r, v, t in zip(PAIRS, teacher, topics, strict=True)
     ]

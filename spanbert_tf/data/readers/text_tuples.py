@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -214,6 +214,24 @@ def _whole_words(text: str, begin: int, end: int) -> str:
         if end < len(text) and not (text[end].isspace() or part[-1].isspace()):
             words = words[:-1]
     return " ".join(words)
+
+
+def with_vectors(
+    records: Sequence[TextTuple], encode: Callable[[list[str]], Any]
+) -> list[TextTuple]:
+    """The records, with a vector of each of their texts.
+
+    Args:
+        records: They stay as they are.
+        encode: From texts to vectors, float32 `[texts, d]`; it has each text once.
+    """
+    texts = dict.fromkeys(text for record in records for text in record.texts)
+    places = {text: number for number, text in enumerate(texts)}
+    vectors = encode(list(places))
+    return [
+        replace(record, vectors=vectors[[places[text] for text in record.texts]])
+        for record in records
+    ]
 
 
 def check_learnable(records: Sequence[TextTuple]) -> None:
