@@ -17,18 +17,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spanbert_tf.cli.demo import REVIEWS
 from spanbert_tf.data.readers.conll import read_tagged_words
-from spanbert_tf.data.readers.text_tuples import read_span_pairs
+from spanbert_tf.handles import bundled_minilm
+from spanbert_tf.search.hard_negatives import mine_negatives
 
 DATA = Path(os.environ.get("SPANBERT_DATA") or "../shared/data")
 
 # Every fifth or tenth record, as they come: documents and classes stay as mixed as they are.
 TESTED_OF_ENTITIES, TESTED_OF_RELATIONS = 5, 10
 TESTED_ARTICLES = 5
-SPAN_CHARACTERS, SPAN_PAIRS, QUESTIONS_A_PARAGRAPH = 250, 20_000, 4
+QUESTIONS_A_PARAGRAPH = {"new_wiki_v1.0.json": 4, "reddit_v1.0.json": 1}
 
 # What CoNLL-2003 calls names, by the types of CrossNER, WNUT-17 and Universal NER.  The others of
 # CrossNER are no names there: fields, tasks, algorithms, metrics, genres, substances, instruments.
@@ -144,24 +143,21 @@ def questions_of(articles: Iterable[Any], most: int | None = None) -> list[tuple
 
 
 def embeddings(folder: Path) -> None:
-    """Questions with the paragraphs that answer them, and spans of one article of Wikipedia.
+    """Questions with the paragraph that answers each, and one that MiniLM takes for it easily.
 
-    Of SQuADShifts Wikipedia's and Reddit's questions, a few of each paragraph.  Articles that the
-    questions of the test are about are left out of Wikipedia's.
+    Of SQuADShifts, from Wikipedia and Reddit; SQuAD's own are the test.
     """
-    squad = _articles("squad2_articles.json")
-    titles = [article["title"].replace("_", " ").lower() for article in squad]
-    spans = [
-        pair.texts
-        for pair in read_span_pairs(DATA / "pretrain_en" / "enwiki-00.txt.gz", SPAN_CHARACTERS)
-        if not any(title in text.lower() for title in titles for text in pair.texts)
+    pairs = [
+        pair
+        for name, most in QUESTIONS_A_PARAGRAPH.items()
+        for pair in questions_of(_articles(name), most)
     ]
-    chosen = np.random.default_rng(0).permutation(len(spans))[:SPAN_PAIRS]
-    pairs = [spans[number] for number in chosen]
-    for name in ("new_wiki_v1.0.json", "reddit_v1.0.json"):
-        pairs += questions_of(_articles(name), QUESTIONS_A_PARAGRAPH)
-    _write_pairs(folder / "train.jsonl", pairs)
-    _write_pairs(folder / "test_squad2.jsonl", questions_of(squad))
+    corpus = {
+        text: None for name in QUESTIONS_A_PARAGRAPH for _, text in questions_of(_articles(name))
+    }
+    triplets = mine_negatives(bundled_minilm(), *zip(*pairs, strict=True), corpus=[*corpus])
+    _write_texts(folder / "train.jsonl", zip(*triplets, strict=True))
+    _write_texts(folder / "test_squad2.jsonl", questions_of(_articles("squad2_articles.json")))
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
@@ -216,8 +212,9 @@ def _write_sentences(path: Path, sentences: Iterable[list[tuple[str, str]]]) -> 
     path.write_text("\n".join(blocks), "utf-8")
 
 
-def _write_pairs(path: Path, pairs: Iterable[tuple[str, ...]]) -> None:
-    rows = [dict(zip(("text", "positive"), pair, strict=True)) for pair in pairs]
+def _write_texts(path: Path, tuples: Iterable[tuple[str, ...]]) -> None:
+    names = ("text", "positive", "negative")
+    rows = [dict(zip(names, texts, strict=False)) for texts in tuples]
     _write_lines(path, [json.dumps(row, ensure_ascii=False) for row in rows])
 
 

@@ -56,7 +56,13 @@ RECIPES = {
     "relations_en": Recipe("relation-extraction", "--epochs 5"),
     "questions_en": Recipe("question-answering", "--epochs 1"),
     "coreference_en": Recipe("coreference-resolution", "--epochs 4", "--learning-rate 1e-3"),
-    "embeddings_en": Recipe("text-embedding", "--epochs 1 --symmetric", is_taught=True),
+    "embeddings_en": Recipe(
+        "text-embedding",
+        "--epochs 1 --symmetric --sequence-length 256 --teacher-weight 10",
+        "--lora-start teacher",
+        rank=64,
+        is_taught=True,
+    ),
 }
 
 # How files are read.  OntoGUM has a few mentions that are in two clusters.
