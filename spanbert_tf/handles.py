@@ -23,12 +23,12 @@ from spanbert_tf.checkpoints.saved_models import ENCODER_FILE
 from spanbert_tf.checkpoints.tensorflow_v1 import GOOGLE_CONFIG_FILE, INDEX_SUFFIX
 from spanbert_tf.foreign_files import or_null, read_json, text
 from spanbert_tf.keras_internals import preset_file
-from spanbert_tf.ready_models import SHIPPED_MODELS, ready_models
+from spanbert_tf.ready_models import ADAPTER_FILE, SHIPPED_MODELS, ready_models
 from spanbert_tf.tasks import TASKS, task_of_class
 
 SAVED_MODEL_FILE = "saved_model.pb"
-# JSON objects whose key "task" names the task.  The first two also tell what a folder is.
-ADAPTER_FILE = "adapter.json"
+# JSON objects whose key "task" names the task, as in `ADAPTER_FILE`; the first also tells what a
+# folder is.
 LITERT_FILE = "litert.json"
 SAVED_MODEL_TASK_FILE = "assets/task.json"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 # What each is asked in a demo: as many texts as it takes at a time.
 EXAMPLES = {
     "coreference_en": ("Ann told her brother that she had won, and he believed her.",),
+    "embeddings_en": ("The waiter was rude.",),
     "entities_en": ("Ada Lovelace met Charles Babbage in London.",),
     "intents_banking_en": ("My card has not arrived yet.",),
     "questions_en": (
@@ -19,7 +20,7 @@ EXAMPLES = {
     "sentiment_en": ("I don't regret a single minute of it.",),
 }
 
-_FILE = "adapter.json"
+ADAPTER_FILE = "adapter.json"  # Here, as `spanbert_tf.handles` imports Keras.
 
 SHIPPED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
@@ -30,7 +31,7 @@ def ready_models() -> dict[str, Path]:
     Returns:
         Their folders by name; none where the package is installed without a checkout.
     """
-    files = sorted((SHIPPED_MODELS / "adapters").glob(f"[!.]*/{_FILE}"))
+    files = sorted((SHIPPED_MODELS / "adapters").glob(f"[!.]*/{ADAPTER_FILE}"))
     return {file.parent.name: file.parent for file in files}
 
 
@@ -42,8 +43,8 @@ def summary_of(folder: Path) -> str:
 
 
 def task_of(folder: Path) -> str:
-    """The task of a model; read here, as `spanbert_tf.handles` imports Keras."""
-    return json.loads((folder / _FILE).read_text("utf-8"))["task"]
+    """The task of a model."""
+    return json.loads((folder / ADAPTER_FILE).read_text("utf-8"))["task"]
 
 
 def example_of(name: str) -> str:

@@ -30,6 +30,7 @@ from spanbert_tf import (
     SpanBertQuestionAnswerer,
     SpanBertRelationExtractor,
     SpanBertTextClassifier,
+    SpanBertTextEmbedder,
     SpanBertTokenClassifier,
     SpanBertTokenizer,
     backbone,
@@ -91,6 +92,7 @@ def squad() -> str:
 
 FILES = {
     **dict.fromkeys(("my.tsv", "dev.tsv", "test.tsv", "reviews.tsv"), LABELLED),
+    "spanbert_tf/data/reviews/test.tsv": LABELLED,
     **dict.fromkeys(("train.conll", "dev.conll"), CONLL),
     "train.tsv": RELATIONS,
     "pairs.tsv": "anchor\tpositive\n" + "".join(f"film {c}\tgood {c}\n" for c in LETTERS),
@@ -244,6 +246,7 @@ def write_ready_models(
         ("relations_en", SpanBertRelationExtractor, {"class_names": ["Other", "Cause-Effect"]}),
         ("questions_en", SpanBertQuestionAnswerer, {}),
         ("coreference_en", SpanBertCoreferenceResolver, {}),
+        ("embeddings_en", SpanBertTextEmbedder, {}),
     ):
         length = 128 if of in (SpanBertQuestionAnswerer, SpanBertRelationExtractor) else 32
         config = backbone.get_config()

@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_there_are_some():
     assert [
-        *("coreference_en", "entities_en", "intents_banking_en"),
+        *("coreference_en", "embeddings_en", "entities_en", "intents_banking_en"),
         *("questions_en", "relations_en", "sentiment_en"),
     ] == NAMES
     assert ready_models.SHIPPED_MODELS == ROOT / "saved_models"
@@ -108,6 +108,11 @@ def test_they_answer_well():
     asked = ["When was the bridge built?", "How long is the bridge?"]
     answers = questions(asked, [context] * len(asked))
     assert [answer.answer for answer in answers] == ["1932", "503 metres"]
+    embeddings = load_task("embeddings_en", encoder=encoder)
+    alike = ["How do I reset my password?", "I forgot my login and cannot get in."]
+    others = ["The river rises in the Alps.", "Bake the bread for an hour."]
+    cosines = embeddings.similarity(alike[0], [alike[1], *others])
+    assert cosines[0] > max(cosines[1:]) + 0.2
     coreference = load_task("coreference_en", encoder=encoder)
     text = coreference("Ann told her brother that she had won, and he believed her.")
     clusters = [{mention.text for mention in cluster.mentions} for cluster in text]

@@ -29,6 +29,7 @@ SENTENCES = (
     "I wanted to like this hotel. I really did.",
     "Not a single thing I would change.",
 )
+SEARCHER, QUERY, HITS = "embeddings_en", "The waiter was rude.", 2
 
 
 def add_arguments(command: Any, words: list[str]) -> None:
@@ -83,7 +84,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
         text=True,
     )
     say(answered.stdout)
-    ready = _ask_ready_models()
+    ready = _ask_ready_models([example.text for example in test])
     return {
         "accuracy": figures["accuracy"],
         "f1": figures["f1"],
@@ -96,12 +97,16 @@ def run(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-def _ask_ready_models() -> dict[str, list[str]]:
-    """Says, and gives, the lines that `predict` prints for the example of each."""
-    from spanbert_tf.cli import predict
+def _ask_ready_models(reviews: list[str]) -> dict[str, list[str]]:
+    """Says, and gives, the lines that `predict` prints for the example of each.
+
+    Of the one that makes vectors, those that `search` prints of the reviews.
+    """
+    from spanbert_tf.cli import predict, search
     from spanbert_tf.export.analyzer import load_tasks
     from spanbert_tf.models.graphs import asked_once
     from spanbert_tf.ready_models import EXAMPLES, example_of, ready_models
+    from spanbert_tf.search.text_index import TextIndex
 
     names = [name for name in ready_models() if name in EXAMPLES]
     if not names:
@@ -109,11 +114,19 @@ def _ask_ready_models() -> dict[str, list[str]]:
         return {}
     say("4/4  asking the models that come trained, which `spanbert-tf models` lists:\n")
     lines = {}
-    for name, task in load_tasks({name: name for name in names}).items():
-        texts = EXAMPLES[name]
-        with asked_once():
-            lines[name] = predict.show([(texts[0], task(*texts))]).splitlines()
-        say("\n".join(f"     {line}" for line in [example_of(name), *lines[name], ""]))
+    tasks: dict[str, Any] = load_tasks({name: name for name in names})
+    for name, task in tasks.items():
+        if name == SEARCHER:
+            index = TextIndex(task)
+            index.add(reviews)
+            command = f'spanbert-tf search INDEX "{QUERY}" -k {HITS}'
+            found = search.show([(QUERY, index.search(QUERY, HITS))])
+        else:
+            texts, command = EXAMPLES[name], example_of(name)
+            with asked_once():
+                found = predict.show([(texts[0], task(*texts))])
+        lines[name] = found.splitlines()
+        say("\n".join(f"     {line}" for line in [command, *lines[name], ""]))
     return lines
 
 

@@ -34,12 +34,13 @@ from spanbert_tf.foreign_files import (
     table,
     text,
 )
-from spanbert_tf.handles import ADAPTER_FILE, AnyHandle, Handle, Kind, find
+from spanbert_tf.handles import AnyHandle, Handle, Kind, find
 from spanbert_tf.keras_internals import share_variables
 from spanbert_tf.models.lora import head_weights, lora_layers
 from spanbert_tf.models.task import SpanBertTask
 from spanbert_tf.output_folders import output_folder
 from spanbert_tf.preset_files import BACKBONE, implied_weights
+from spanbert_tf.ready_models import ADAPTER_FILE
 from spanbert_tf.tasks import task_class
 from spanbert_tf.tokenization.tokenizer import SpanBertTokenizer
 
