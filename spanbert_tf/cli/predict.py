@@ -63,7 +63,7 @@ def add_arguments(command: Any, words: list[str]) -> None:
         "--output",
         type=user_path,
         metavar="FOLDER",
-        help="where the answers to --input, .jsonl or a text a line, go part by part, a line of "
+        help="where the answers to --input, a file, go part by part, a line of "
         "JSON for each record; one that has some of the parts is completed by the same command",
     )
     add_settings(command, AnsweredParts, "parts of --output")

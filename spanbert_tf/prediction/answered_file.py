@@ -7,6 +7,7 @@ from typing import Any
 
 from spanbert_tf.atomic_files import locked, tidy, user_path
 from spanbert_tf.data.corpus.shards import file_sha256
+from spanbert_tf.data.readers.delimited import written_as
 from spanbert_tf.data.readers.file_parts import Place, check_unchanged, find_parts, read_parts
 from spanbert_tf.data.readers.lines import DataError, reading, suffix_of
 from spanbert_tf.data.resumed_folders import open_folder
@@ -74,10 +75,11 @@ def answer_file(
 
     Args:
         model: A fine-tuned task, as `load_task` takes it.
-        path: A `.jsonl` file, or one whose lines are texts, plain or `.gz`; see `find_parts`.
+        path: A `.jsonl`, `.tsv` or `.csv` file, or one whose lines are texts, plain or `.gz`; see
+            `find_parts`.
         folder: Where the answers go: a new or empty folder, or one that holds them in part.
         settings: How the file is cut into parts.
-        reading_options: Which keys hold texts.
+        reading_options: Which columns hold texts, and how the file is written.
         asking: How the model is asked, such as `top_k`: the `asking_cls` of its task's class.
         trust: As for `load_task`.
         work: Who answers: this process, or `beam.answer_with_beam` with its runner.
@@ -103,7 +105,10 @@ def answer_file(
     options = _options_of(asking or of.asking_cls())
     models = [value for value in options.values() if isinstance(value, Handle)]
     check_places([folder], [*(each.path for each in (found, *models)), path])
-    places = find_parts(path, settings.part_records)
+    delimiter, quoting = written_as(path, columns.delimiter, columns.quoting)
+    places = find_parts(path, settings.part_records, delimiter, columns.quoting)
+    # As it is for all parts, so that what was found is told once.
+    columns = replace(columns, delimiter=delimiter, quoting=quoting)
     if len(places) > MOST_PARTS:
         raise DataError(
             f"{path}: {len(places):,} parts; expected at most {MOST_PARTS:,}: give a higher "

@@ -59,7 +59,11 @@ def test_kernels_come_as_near_as_the_rank_allows(rank: int):
     ("other", "rank", "message"),
     [
         ({"layers": 1}, 2, r"its transformer_layer_1/output_dense is missing, and here \(12, 8\)"),
-        ({"hidden": 4}, 2, r"its transformer_layer_0/output_dense is \(12, 4\), and here \(12, 8\)"),
+        (
+            {"hidden": 4},
+            2,
+            r"its transformer_layer_0/output_dense is \(12, 4\), and here \(12, 8\)",
+        ),
         ({}, 9, "`lora_rank` must be 8 at most, but is 9"),
     ],
 )

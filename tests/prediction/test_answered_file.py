@@ -75,6 +75,31 @@ def test_parts_are_what_predict_says(
     assert rows_of(tmp_path / "alone") == [parts[2]]
 
 
+@pytest.mark.parametrize(
+    ("model", "names"), [("classifier", ("text", "id")), ("answerer", ("question", "context"))]
+)
+def test_rows_of_a_table_are_answered(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    model: str,
+    names: tuple[str, str],
+):
+    """Fields of several lines, and a delimiter that is found and told of once."""
+    file = tmp_path / "table.csv"
+    rows = [f'"{text[:1]}\n{text}";{text}' for text in TEXTS]
+    file.write_text("\n\n".join([";".join(names), *rows]))
+    asked = (models / model, "--input", file)
+    counts = predicted(capsys, *asked, "--output", tmp_path / "out", "--part-records", 6)
+    assert counts["parts"] == 4
+    told = [record.getMessage() for record in caplog.records if "parted by" in record.getMessage()]
+    assert told == [f"{file}: fields are parted by ';', as in its header"]
+    answers = [row for part in rows_of(tmp_path / "out") for row in part]
+    assert without_digits(answers) == without_digits(predicted(capsys, *asked))
+    assert [row["text"] for row in answers] == [f"{text[:1]}\n{text}" for text in TEXTS]
+
+
 def test_what_is_there_stays_and_the_rest_is_made(
     models: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

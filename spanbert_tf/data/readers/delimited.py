@@ -10,6 +10,8 @@ from typing import NamedTuple
 from spanbert_tf.data.readers.lines import DataError, Source, quote, read_lines, suffix_of
 
 Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by column
+Row = tuple[int, list[str]]  # the line it starts at, its fields
+Line = tuple[int, str]  # its number, its text
 
 _DELIMITER_OF = {".tsv": "\t", ".csv": ","}
 _DELIMITERS = (",", ";", "|")
@@ -52,7 +54,45 @@ def read_records(
         DataError: The file cannot be read, its first row is no header, or a row has another number
             of fields, or quotes that do not match.
     """
-    lines = read_lines(path)
+    dialect, rows = read_rows(path, read_lines(path), delimiter, quoting)
+    return iter(()) if dialect is None else _with_header(path, rows, dialect)
+
+
+def written_as(
+    path: Source, delimiter: str | None = None, quoting: str | None = None
+) -> tuple[str | None, str | None]:
+    """Delimiter and quoting of a TSV or CSV file, as `read_records` takes them and finds them.
+
+    Of an empty file, and one of another kind, they stay as they are.
+    """
+    if suffix_of(path) not in _DELIMITER_OF:
+        return delimiter, quoting
+    dialect, _ = read_rows(path, read_lines(path), delimiter, quoting)
+    if dialect is None:
+        return delimiter, quoting
+    return dialect.delimiter, "double" if dialect.quoted else "none"
+
+
+def read_rows(
+    path: Source, lines: Iterator[Line], delimiter: str | None, quoting: str | None
+) -> tuple[Dialect | None, Iterator[Row]]:
+    """Tells how a TSV or CSV file is written, and what its rows are, the header first.
+
+    Of `lines`, no more is taken than the rows so far have.
+
+    Args:
+        path: Names the file.
+        lines: Number and text of its lines.
+        delimiter: As for `read_records`.
+        quoting: As for `read_records`.
+
+    Returns:
+        The dialect, `None` if there is no line; and the line where each row begins, with its
+        fields.
+
+    Raises:
+        DataError: As `read_records`, but for what a row is like.
+    """
     first = next(lines, None)
     excel = first and _EXCEL.fullmatch(first[1])
     if excel:
@@ -61,15 +101,12 @@ def read_records(
             _log.warning("%s: fields are parted by %r, as its first line says", path, delimiter)
         first = next(lines, None)
     if first is None:
-        return iter(())
-    number, header = first
-    dialect = _dialect(path, header, delimiter, quoting)
-    lines = chain([(number, header)], lines)
+        return None, iter(())
+    dialect = _dialect(path, first[1], delimiter, quoting)
+    lines = chain([first], lines)
     if dialect.quoted:
-        rows = _quoted_rows(path, lines, dialect)
-    else:
-        rows = _rows(path, lines, dialect, warned=quoting is not None)
-    return _with_header(path, rows, dialect)
+        return dialect, _quoted_rows(path, lines, dialect)
+    return dialect, _rows(path, lines, dialect, warned=quoting is not None)
 
 
 def _dialect(path: Source, header: str, delimiter: str | None, quoting: str | None) -> Dialect:
@@ -105,9 +142,7 @@ def _is_quoted(cell: str) -> bool:
     return len(cell) > 1 and cell.startswith('"') and cell.endswith('"')
 
 
-def _rows(
-    path: Source, lines: Iterator[tuple[int, str]], dialect: Dialect, warned: bool
-) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Source, lines: Iterator[Line], dialect: Dialect, warned: bool) -> Iterator[Row]:
     for line, text in lines:
         row = text.split(dialect.delimiter)
         if not warned and any(map(_is_quoted, row)):
@@ -121,14 +156,18 @@ def _rows(
         yield line, row
 
 
-def _quoted_rows(
-    path: Source, lines: Iterator[tuple[int, str]], dialect: Dialect
-) -> Iterator[tuple[int, list[str]]]:
-    first, text = next(lines)
-    texts = (text + "\n" for _, text in chain([(first, text)], lines))
-    reader = csv.reader(texts, strict=True, delimiter=dialect.delimiter)
+def _quoted_rows(path: Source, lines: Iterator[Line], dialect: Dialect) -> Iterator[Row]:
+    line = 0  # Where the row begins; 0 before its first line.
+
+    def texts() -> Iterator[str]:
+        nonlocal line
+        for number, text in lines:
+            line = line or number
+            yield text + "\n"
+
+    reader = csv.reader(texts(), strict=True, delimiter=dialect.delimiter)
     while True:
-        line = reader.line_num + first
+        line = 0
         # The limit is the module's, not the reader's: raised for one row, then put back.
         limit = csv.field_size_limit(2**31 - 1)
         try:
@@ -147,9 +186,7 @@ def _quoted_rows(
         yield line, row or [""]
 
 
-def _with_header(
-    path: Source, rows: Iterator[tuple[int, list[str]]], dialect: Dialect
-) -> Iterator[Record]:
+def _with_header(path: Source, rows: Iterator[Row], dialect: Dialect) -> Iterator[Record]:
     """Makes dictionaries of rows; the first row holds the keys."""
     line, header = next(rows)
     names = [name.strip() for name in header]

@@ -1,4 +1,7 @@
-"""Files of one record a line -> parts of them, each read on its own, whoever reads the others.
+"""Files of texts -> parts of them, each read on its own, whoever reads the others.
+
+A part is some whole records; of TSV and CSV, where one may have several lines, the header goes with
+each part.
 
 What is kept of a file is where its parts begin.  Of a `.gz` file that is a place in what is
 unpacked: reaching it takes unpacking all that is before, so parts of one are best read in turn.
@@ -8,9 +11,11 @@ of.
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spanbert_tf.data.readers.delimited import Line, read_rows
 from spanbert_tf.data.readers.lines import (
     STANDARD_INPUT,
     DataError,
@@ -24,7 +29,7 @@ from spanbert_tf.data.readers.lines import (
 
 PART_BYTES = 4 << 20  # A part ends with the record that reaches it, which bounds memory.
 LONGEST_LINE = 64 << 20  # bytes
-_MANY_LINES = (".tsv", ".csv", ".json")  # of a record, or of a header
+_TABLES = (".tsv", ".csv")
 
 
 class Place(NamedTuple):
@@ -35,7 +40,8 @@ class Place(NamedTuple):
         begin: Its first byte, in what is unpacked.
         first_line: Number of its first line, from 1.
         lines: How many lines it has.
-        records: How many of them are records: in JSON lines those that are not blank.
+        records: How many records they hold: in JSON lines those that are not blank.
+        header_lines: How many lines the file has up to the names of its columns.
         file_bytes: The size of the file.
         file_time: When the file was last changed, in nanoseconds.
     """
@@ -45,45 +51,102 @@ class Place(NamedTuple):
     first_line: int
     lines: int
     records: int
+    header_lines: int
     file_bytes: int
     file_time: int
 
 
-def find_parts(path: Path, records: int) -> list[Place]:
+class _Read(NamedTuple):
+    """What is read of a file so far: whole records, and a header."""
+
+    lines: int = 0
+    bytes: int = 0
+    records: int = 0
+
+
+def find_parts(
+    path: Path, records: int, delimiter: str | None = None, quoting: str | None = None
+) -> list[Place]:
     """Reads a file through, in bounded memory, and says where its parts are.
 
     Args:
-        path: A `.jsonl` file, or one whose lines are texts; plain or `.gz`, UTF-8.
+        path: A `.jsonl`, `.tsv` or `.csv` file, or one whose lines are texts; plain or `.gz`,
+            UTF-8.
         records: Records of a part, but for the last one, and for those of long records, which end
             once they have 4 MB.
+        delimiter: How TSV and CSV are written, see `read_records`.
+        quoting: The same.
 
     Raises:
-        DataError: The file cannot be read, or a line is no text, see `read_lines`; its records may
-            have several lines; it is not UTF-8; a line is longer than 64 MB; or there is none.
+        DataError: The file cannot be read, or a line is no text, see `read_lines`; it is one JSON
+            object; it is not UTF-8; a line is longer than 64 MB; quotes do not match; or there is
+            no record.
     """
     if path == STANDARD_INPUT:
         raise DataError("standard input cannot be read in parts: give the name of a file.")
-    if suffix_of(path) in _MANY_LINES:
+    if suffix_of(path) == ".json":
         raise DataError(
-            f"{path}: files named {', '.join(_MANY_LINES)} are not read in parts: expected a "
-            "record a line, in a .jsonl or .txt file, or one of them .gz."
+            f"{path}: .json files are not read in parts: expected a .jsonl, .tsv, .csv or .txt "
+            "file, or one of them .gz."
         )
-    is_json = suffix_of(path) == ".jsonl"
     places: list[Place] = []
-    begin = first = size = found = last = 0
     with _opened(path) as file:
         state = _state_of(os.fstat(file.fileno()))
-        for last, raw, text in _lines(file, path):
-            if found == records or (found and size >= PART_BYTES):
-                places.append(Place(len(places), begin, first + 1, last - 1 - first, found, *state))
-                begin, first, size, found = begin + size, last - 1, 0, 0
-            size += raw
-            found += bool(text.strip()) or not is_json
-    if found:
-        places.append(Place(len(places), begin, first + 1, last - first, found, *state))
+        header = begin = end = _Read()
+
+        def close() -> None:
+            lines, found = end.lines - begin.lines, end.records - begin.records
+            place = len(places), begin.bytes, begin.lines + 1, lines, found, header.lines
+            places.append(Place(*place, *state))
+
+        if suffix_of(path) in _TABLES:
+            each = _read_rows(file, path, delimiter, quoting)
+            header = begin = end = next(each, end)
+        else:
+            each = _read_lines(file, path)
+        for read in each:
+            found = end.records - begin.records
+            if found == records or (found and end.bytes - begin.bytes >= PART_BYTES):
+                close()
+                begin = end
+            end = read
+        if end.records > begin.records:
+            close()
     if not places:
-        raise DataError(f"{path}: the file is empty; expected a record a line.")
+        what = "there is no record after the header" if header.lines else "the file is empty"
+        raise DataError(f"{path}: {what}; expected a record a line.")
     return places
+
+
+def _read_lines(file: Any, path: Path) -> Iterator[_Read]:
+    """Says after each line what is read."""
+    is_json = suffix_of(path) == ".jsonl"
+    size = records = 0
+    for number, raw, text in _lines(file, path):
+        size += raw
+        records += bool(text.strip()) or not is_json
+        yield _Read(number, size, records)
+
+
+def _read_rows(
+    file: Any, path: Path, delimiter: str | None, quoting: str | None
+) -> Iterator[_Read]:
+    """Says after the header, and after each row, what is read."""
+    lines = size = 0
+
+    def texts() -> Iterator[Line]:
+        nonlocal lines, size
+        for lines, raw, text in _lines(file, path):
+            size += raw
+            yield lines, text
+
+    _, rows = read_rows(path, texts(), delimiter, quoting)
+    for _, header in rows:
+        yield _Read(lines, size)
+        records = 0
+        for _, row in rows:
+            records += row != [""] or len(header) == 1  # Others are blank lines.
+            yield _Read(lines, size, records)
 
 
 def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, FilePart]]:
@@ -92,8 +155,11 @@ def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Fil
     Raises:
         DataError: The file cannot be read, or is not the one any more that was read then.
     """
+    header: list[str] = []
     with _opened(path) as file:
         for place in places:
+            if len(header) < place.header_lines:
+                header = [text for *_, text in islice(_lines(file, path), place.header_lines)]
             lines: list[str] = []
             for _, _, text in _lines(file, path, place.begin, place.first_line):
                 lines.append(text)
@@ -105,7 +171,7 @@ def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Fil
                     f"{place.first_line + len(lines)} any more."
                 )
             check_unchanged(path, place)
-            yield place, FilePart(path, place.first_line, lines)
+            yield place, FilePart(path, place.first_line, lines, header)
 
 
 def check_unchanged(path: Path, place: Place) -> None:

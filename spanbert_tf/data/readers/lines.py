@@ -38,11 +38,14 @@ class FilePart:
         path: The file.
         first_line: Number of the first of the lines, from 1.
         lines: Their text, without line breaks.
+        header: The lines that all parts begin with, the first ones of the file: of TSV and CSV
+            those up to the names of the columns.
     """
 
     path: Path
     first_line: int
     lines: Sequence[str]
+    header: Sequence[str] = ()
 
     def __str__(self) -> str:
         """The file, for messages."""
@@ -70,6 +73,7 @@ def read_lines(path: Source) -> Iterator[tuple[int, str]]:
         DataError: The file cannot be read, or a line is not in its encoding or holds a NUL byte.
     """
     if isinstance(path, FilePart):
+        yield from enumerate(path.header, 1)
         yield from enumerate(path.lines, path.first_line)
         return
     number = 0

@@ -1,7 +1,10 @@
 """Parts of a file: together they are the file, line by line, whatever their sizes."""
 
+import csv
 import gzip
+import io
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -28,6 +31,69 @@ def test_parts_are_the_file(tmp_path_factory, lines, records, newline, ends, pac
     assert sum(place.records for place in places) == len(lines)
     # Any of them, without those before it.
     assert list(read_parts(path, places[1::2])) == read[1::2]
+
+
+CHARACTERS = ["a", "é", "\u2028", '"', ",", ";", " ", "\n", "\r\n", "中"]
+FIELDS = st.lists(st.sampled_from(CHARACTERS), max_size=6).map("".join)
+
+
+def written(rows: list[list[str]], delimiter: str, quoted: bool, newline: str) -> str:
+    """A table as a program would write it; without quotes, fields lose what would need them."""
+    if not quoted:
+        rows = [[re.sub(r"\s", " ", field) for field in row] for row in rows]
+        return "".join(delimiter.join(row) + newline for row in rows)
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=delimiter, lineterminator=newline).writerows(rows)
+    return file.getvalue()
+
+
+@given(
+    st.lists(st.tuples(FIELDS, FIELDS, st.booleans()), min_size=1, max_size=9),
+    st.integers(1, 4),
+    st.sampled_from([(".csv", ",", True), (".csv", ";", True), (".tsv", "\t", False)]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_parts_of_a_table_hold_its_rows(
+    tmp_path_factory, rows, records, kind, newline, excel, packed
+):
+    suffix, delimiter, quoted = kind
+    path = tmp_path_factory.getbasetemp() / f"table{suffix}{'.gz' if packed else ''}"
+    table = [["id", "text"], *([number, text] for number, text, _ in rows)]
+    text = "".join(
+        # Blank lines are no rows.
+        written([row], delimiter, quoted, newline) + newline * blank
+        for row, blank in zip(table, [False, *(blank for *_, blank in rows)], strict=True)
+    )
+    text = "\ufeff" + f"sep={delimiter}{newline}" * (excel and quoted) + text
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    whole = read_texts(path)
+    assert len(whole) == len(rows)
+    places = find_parts(path, records)
+    read = list(read_parts(path, places))
+    parts = [read_texts(part) for _, part in read]
+    assert [example for part in parts for example in part] == whole
+    assert [len(part) for part in parts] == [place.records for place in places]
+    assert {place.records for place in places[:-1]} <= {records}
+    assert list(read_parts(path, places[1::2])) == read[1::2]
+
+
+def test_rows_of_several_lines_stay_whole_and_errors_name_their_lines(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"a\n\nb",1\nc 5" d,2\n\n"e\nf",3\ng\n')
+    places = find_parts(path, 2)
+    assert [(of.first_line, of.lines, of.records, of.header_lines) for of in places] == [
+        *((2, 4, 2, 1), (6, 4, 2, 1)),
+    ]
+    (_, first), (_, second) = read_parts(path, places)
+    texts = [(of.line, of.text) for of in read_texts(first)]
+    assert texts == [(2, "a\n\nb"), (5, 'c 5" d')]
+    with pytest.raises(DataError, match=r"a\.csv, line 9: expected 2 fields .*, found 1"):
+        read_texts(second)
+    path.write_text('text,label\n"a\nb",1\n"c,2\n')
+    with pytest.raises(DataError, match=r"a\.csv, line 4: malformed CSV"):
+        find_parts(path, 2)
 
 
 def test_blank_lines_are_no_records_of_json(tmp_path):
@@ -65,7 +131,9 @@ def test_errors_name_the_lines_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tsv", b"text\na\n", r"a\.tsv: files named \.tsv, \.csv, \.json are not read in parts"),
+        ("a.json", b"{}", r"a\.json: \.json files are not read in parts"),
+        ("a.tsv", b"text\n", r"a\.tsv: there is no record after the header"),
+        ("a.csv", b"", r"a\.csv: the file is empty; expected a record a line"),
         ("a.txt", b"", r"a\.txt: the file is empty; expected a record a line"),
         ("a.jsonl", b"\n \n", r"a\.jsonl: the file is empty"),
         ("a.txt", "a\nb".encode("utf-16"), r"UTF-16 is not read in parts: .* by `iconv -f UTF-16"),
