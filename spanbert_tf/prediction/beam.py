@@ -4,7 +4,6 @@ The very same code answers, and the same files come out.  All workers read the f
 folder under the same paths: a file system that they share.
 """
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from spanbert_tf.data.readers.file_parts import Place
-from spanbert_tf.data.readers.lines import DataError
 from spanbert_tf.data.runners import beam, pipeline_of
 from spanbert_tf.handles import find
 from spanbert_tf.prediction.answer_parts import (
@@ -45,24 +43,20 @@ def answer_with_beam(
         The parts, once all of them are there.
 
     Raises:
-        DataError: A worker fails, by whose last words the runner reports it.
-        Exception: The runner cannot be reached, or fails in another way.
+        DataError, Exception: See `pipeline_of`.
     """
     asked = replace(
         asked,
         model=_for_workers(asked.model),
         options=tuple((name, _for_workers(value)) for name, value in asked.options),
     )
-    try:
-        with pipeline_of(runner, options) as pipeline:
-            _ = (
-                pipeline
-                | "Parts" >> beam.Create(_groups(asked.path, places))
-                | "Spread" >> beam.Reshuffle()
-                | "Answer" >> beam.ParDo(_Answer(asked))
-            )
-    except RuntimeError as error:  # Runners have no other kind for what fails in a worker.
-        raise DataError(_last_words(str(error))) from error
+    with pipeline_of(runner, options) as pipeline:
+        _ = (
+            pipeline
+            | "Parts" >> beam.Create(_groups(asked.path, places))
+            | "Spread" >> beam.Reshuffle()
+            | "Answer" >> beam.ParDo(_Answer(asked))
+        )
     yield from places
 
 
@@ -71,18 +65,6 @@ def _for_workers(value: Any) -> Any:
     if not isinstance(value, AskedModel):
         return value
     return replace(value, handle=handle_of(find(value.handle)))
-
-
-def _last_words(report: str) -> str:
-    """What a worker raised, of a runner's report, which ends with it.
-
-    "ValueError: no room [while running 'Answer-ptransform-3']" -> "no room"
-    """
-    lines = [line.strip() for line in report.splitlines() if line.strip()]
-    raised = [line for line in lines if "[while running '" in line]
-    last = (raised or lines or ["the runner failed and does not say why"])[-1]
-    last = last.partition(" [while running '")[0]
-    return re.sub(r"^([\w.]*(Error|Exception): )+", "", last)
 
 
 def _groups(path: Path, places: list[Place]) -> list[list[tuple[int, ...]]]:

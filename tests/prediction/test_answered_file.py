@@ -181,7 +181,7 @@ def test_what_a_worker_refuses(
     monkeypatch: pytest.MonkeyPatch,
 ):
     pytest.importorskip("apache_beam")
-    beam = importlib.import_module("spanbert_tf.prediction.beam")
+    runners = importlib.import_module("spanbert_tf.data.runners")
     words = (models / "extractor", "--input", models / "texts.txt", "--output")
     here = predicted(capsys, *words, tmp_path / "here", code=1).splitlines()[-1]
     assert "<e1>" in here
@@ -189,12 +189,12 @@ def test_what_a_worker_refuses(
     assert here in predicted(capsys, *words, code=1)
 
     # As runners with processes of their own say it.
-    def fail(*arguments: Any) -> Any:
+    def fail(**options: Any) -> Any:
         message = here.removeprefix("spanbert-tf: error: ")
         report = f"  File \"a.py\", line 1\nValueError: {message} [while running 'Answer-3']\n"
         raise RuntimeError(f"Traceback (most recent call last):\n{report}\n")
 
-    monkeypatch.setattr(beam, "pipeline_of", fail)
+    monkeypatch.setattr(runners.beam, "Pipeline", fail)
     assert predicted(capsys, *words, code=1).splitlines()[-1] == here
 
 

@@ -52,8 +52,7 @@ def prepare_corpus_with_beam(
         The counts of the whole corpus.
 
     Raises:
-        DataError: As for `prepare_corpus`, where this process finds it; what a worker finds comes
-            as the runner reports it.
+        DataError: As for `prepare_corpus`, and see `pipeline_of`.
     """
     settings = settings or CorpusSettings()
     folder = user_path(folder)

@@ -50,7 +50,7 @@ def test_the_same_corpus(beam, tmp_path):
 @pytest.mark.filterwarnings("default")
 def test_defects(beam, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a\nb\xff")
-    with pytest.raises(Exception, match=r"a\.txt, line 2: not UTF-8"):
+    with pytest.raises(DataError, match=r"^\S+a\.txt, line 2: not UTF-8[^\[]*$"):
         run(beam, [tmp_path / "a.txt"], tmp_path / "out")
     with pytest.raises(DataError, match="there is no such file"):
         run(beam, [tmp_path / "b.txt"], tmp_path / "out")
