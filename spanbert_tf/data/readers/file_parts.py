@@ -141,12 +141,14 @@ def _read_rows(
             yield lines, text
 
     _, rows = read_rows(path, texts(), delimiter, quoting)
-    for _, header in rows:
-        yield _Read(lines, size)
-        records = 0
-        for _, row in rows:
-            records += row != [""] or len(header) == 1  # Others are blank lines.
-            yield _Read(lines, size, records)
+    header = next(rows, None)
+    if header is None:
+        return
+    yield _Read(lines, size)
+    records = 0
+    for _, row in rows:
+        records += row != [""] or len(header[1]) == 1  # Others are blank lines.
+        yield _Read(lines, size, records)
 
 
 def read_parts(path: Path, places: Iterable[Place]) -> Iterator[tuple[Place, FilePart]]:

@@ -182,7 +182,10 @@ def test_a_full_disk_keeps_what_is_finished(source, whole, tmp_path, monkeypatch
         prepare([source], tmp_path / "out")
     monkeypatch.undo()
     assert not list((tmp_path / "out").glob(".incomplete*"))
-    assert prepare([source], tmp_path / "out").reused == 4
+    # Two shards are written at a time, so the last one that had room may wait for its statistics.
+    finished = len(list((tmp_path / "out").glob("shard-*.npz")))
+    assert finished in (3, 4)
+    assert prepare([source], tmp_path / "out").reused == finished
     assert contents(tmp_path / "out") == contents(whole)
 
 
