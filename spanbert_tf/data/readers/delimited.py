@@ -13,7 +13,7 @@ Record = tuple[int, dict[str, object]]  # the line it starts at, its fields by c
 Row = tuple[int, list[str]]  # the line it starts at, its fields
 Line = tuple[int, str]  # its number, its text
 
-_DELIMITER_OF = {".tsv": "\t", ".csv": ","}
+USUAL_DELIMITERS = {".tsv": "\t", ".csv": ","}
 _DELIMITERS = (",", ";", "|")
 _SPOKEN = {"tab": "\t", "\\t": "\t"}
 _EXCEL = re.compile(r"sep=(.)")  # Excel's own first line.
@@ -65,7 +65,7 @@ def written_as(
 
     Of an empty file, and one of another kind, they stay as they are.
     """
-    if suffix_of(path) not in _DELIMITER_OF:
+    if suffix_of(path) not in USUAL_DELIMITERS:
         return delimiter, quoting
     dialect, _ = read_rows(path, read_lines(path), delimiter, quoting)
     if dialect is None:
@@ -77,6 +77,8 @@ def read_rows(
     path: Source, lines: Iterator[Line], delimiter: str | None, quoting: str | None
 ) -> tuple[Dialect | None, Iterator[Row]]:
     """Tells how a TSV or CSV file is written, and what its rows are, the header first.
+
+    Blank lines, such as many files end with, are no rows, unless there is one column alone.
 
     Of `lines`, no more is taken than the rows so far have.
 
@@ -105,13 +107,15 @@ def read_rows(
     dialect = _dialect(path, first[1], delimiter, quoting)
     lines = chain([first], lines)
     if dialect.quoted:
-        return dialect, _quoted_rows(path, lines, dialect)
-    return dialect, _rows(path, lines, dialect, warned=quoting is not None)
+        rows = _quoted_rows(path, lines, dialect)
+    else:
+        rows = _rows(path, lines, dialect, warned=quoting is not None)
+    return dialect, _without_blank_lines(rows)
 
 
 def _dialect(path: Source, header: str, delimiter: str | None, quoting: str | None) -> Dialect:
     """How a file is written: as it was said, else as its header looks."""
-    usual = _DELIMITER_OF[suffix_of(path)]
+    usual = USUAL_DELIMITERS[suffix_of(path)]
     bare = re.sub(r'"[^"]*"', "", header) if quoting != "none" else header
     if delimiter is not None:
         delimiter = _SPOKEN.get(delimiter, delimiter)
@@ -186,6 +190,14 @@ def _quoted_rows(path: Source, lines: Iterator[Line], dialect: Dialect) -> Itera
         yield line, row or [""]
 
 
+def _without_blank_lines(rows: Iterator[Row]) -> Iterator[Row]:
+    header = next(rows)
+    yield header
+    for row in rows:
+        if row[1] != [""] or len(header[1]) == 1:
+            yield row
+
+
 def _with_header(path: Source, rows: Iterator[Row], dialect: Dialect) -> Iterator[Record]:
     """Makes dictionaries of rows; the first row holds the keys."""
     line, header = next(rows)
@@ -198,8 +210,6 @@ def _with_header(path: Source, rows: Iterator[Row], dialect: Dialect) -> Iterato
         )
     overflowing = 0
     for line, row in rows:
-        if row == [""] and len(header) > 1:
-            continue  # a blank line, such as many files end with
         if len(row) != len(header):
             raise DataError(
                 f"{path}, line {line}: expected {len(header)} fields "

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spanbert_tf.data.readers.delimited import Line, read_rows
+from spanbert_tf.data.readers.delimited import USUAL_DELIMITERS, Line, read_rows
 from spanbert_tf.data.readers.lines import (
     STANDARD_INPUT,
     DataError,
@@ -29,7 +29,6 @@ from spanbert_tf.data.readers.lines import (
 
 PART_BYTES = 4 << 20  # A part ends with the record that reaches it, which bounds memory.
 LONGEST_LINE = 64 << 20  # bytes
-_TABLES = (".tsv", ".csv")
 
 
 class Place(NamedTuple):
@@ -99,7 +98,7 @@ def find_parts(
             place = len(places), begin.bytes, begin.lines + 1, lines, found, header.lines
             places.append(Place(*place, *state))
 
-        if suffix_of(path) in _TABLES:
+        if suffix_of(path) in USUAL_DELIMITERS:
             each = _read_rows(file, path, delimiter, quoting)
             header = begin = end = next(each, end)
         else:
@@ -141,13 +140,7 @@ def _read_rows(
             yield lines, text
 
     _, rows = read_rows(path, texts(), delimiter, quoting)
-    header = next(rows, None)
-    if header is None:
-        return
-    yield _Read(lines, size)
-    records = 0
-    for _, row in rows:
-        records += row != [""] or len(header[1]) == 1  # Others are blank lines.
+    for records, _ in enumerate(rows):  # The first one is the header.
         yield _Read(lines, size, records)
 
 
