@@ -4,13 +4,11 @@ python question_answering_side.py CHECKPOINT FILE pipeline|batched LENGTH STRIDE
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
-import torch
-import transformers
 from _protocol import fastest, serve
+from _pytorch import use_all_cores_quietly
 from _question_answering import QuestionAnswerer
 
 PACKAGES = ("torch", "transformers")
@@ -19,9 +17,7 @@ BATCH_SIZES = (8, 16, 32)
 
 def main() -> None:
     checkpoint, file, way, length, stride = sys.argv[1:]
-    torch.set_num_threads(os.cpu_count() or 1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    use_all_cores_quietly()
     columns = json.loads(Path(file).read_text("utf-8"))
     answerer = QuestionAnswerer(checkpoint, int(length), int(stride))
     if way == "pipeline":

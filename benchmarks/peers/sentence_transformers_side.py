@@ -5,12 +5,11 @@ Each batch's pairs are of like length, and each column is padded on its own.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import torch
-import transformers
 from _protocol import serve
+from _pytorch import use_all_cores_quietly
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
@@ -25,9 +24,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--learning-rate", type=float, required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    use_all_cores_quietly()
 
     batches = json.loads(arguments.batches.read_text("utf-8"))
     model = SentenceTransformer(arguments.checkpoint, device="cpu")

@@ -4,13 +4,13 @@ Each subcommand is a workload; the benchmark of the same claim says what it is.
 """
 
 import argparse
-import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import transformers
 from _protocol import fastest, serve
+from _pytorch import use_all_cores_quietly
 from _texts import SEQUENCE_LENGTH, best_batch_size, read_texts, sorted_vectors
 
 PACKAGES = ("torch", "transformers")
@@ -157,9 +157,7 @@ def main() -> None:
             command.add_argument("--learning-rate", type=float, required=True)
             command.add_argument("--steps", type=int, required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    use_all_cores_quietly()
     arguments.run(arguments)
 
 
